@@ -1,0 +1,6 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The gateway process: arguments, runtimes, wiring.
+
+fn main() {}

@@ -1,0 +1,13 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The xDS wire language: re-exported Envoy types, type URLs, packing, content-hash versions. No logic beyond that.
+//!
+//! This is the only crate that names `envoy_types`; everyone else uses [`pb`].
+
+mod resource;
+mod type_url;
+
+pub use envoy_types::pb;
+pub use resource::{PackedResource, ResourceSet, UnpackError, pack, unpack};
+pub use type_url::ResourceType;

@@ -1,0 +1,4 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The typed model joined with live data to Envoy v3 resources. Pure.

