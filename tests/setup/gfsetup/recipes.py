@@ -5,6 +5,7 @@
 import re
 from pathlib import Path
 
+from .c import from_c
 from .cache import Recipe
 from .golang import from_module, from_repository
 from .pypi import from_wheel
@@ -29,6 +30,7 @@ def catalogue() -> dict[str, Recipe]:
     echo = "sigs.k8s.io/gateway-api-conformance-images/echo-basic"
     recipes = [
         from_repository("hyper", "all servers of Kubernetes in one binary", CLUSTER, ["build", "./hyper"], None, _kubernetes_ldflags()),
+        from_c("pause", "the process of a pod's sandbox", CLUSTER / "pause" / "pause.c"),
         from_module("coredns", f"CoreDNS {COREDNS_VERSION}", "github.com/coredns/coredns", COREDNS_VERSION),
         from_module("metrics-server", f"metrics-server {METRICS_SERVER_VERSION}", "sigs.k8s.io/metrics-server/cmd/metrics-server", METRICS_SERVER_VERSION),
         from_module("httpbin", f"go-httpbin {HTTPBIN_VERSION}", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin", HTTPBIN_VERSION),

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: The Gatefleet Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The wires: the bridge of the registry, one namespace and link per cluster, routes between them."""
+
+import json
+from pathlib import Path
+
+from . import plan
+from .plan import Cluster
+from .process import HarnessError, run, succeeds
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+# What `down` puts back.
+MEMORY = plan.RUNTIME / "network.json"
+
+# Addresses of Services that nobody serves would travel in circles between the machine's routes and the node's.
+REFUSE_UNSERVED = """
+table inet gatefleet {{
+  chain refuse_forward {{
+    type filter hook forward priority 0; policy accept;
+    ip daddr {range} meta l4proto tcp reject with tcp reset
+    ip daddr {range} reject
+  }}
+  chain refuse_output {{
+    type filter hook output priority 0; policy accept;
+    ip daddr {range} meta l4proto tcp reject with tcp reset
+    ip daddr {range} reject
+  }}
+}}
+"""
+
+
+def bridge_up() -> None:
+    """Makes the address at which all clusters reach the registry, and lets the machine forward between clusters."""
+    if not succeeds("ip", "link", "show", plan.BRIDGE):
+        run("ip", "link", "add", plan.BRIDGE, "type", "bridge")
+    run("ip", "address", "replace", f"{plan.BRIDGE_ADDRESS}/32", "dev", plan.BRIDGE)
+    run("ip", "link", "set", plan.BRIDGE, "up")
+    if not MEMORY.exists():
+        MEMORY.parent.mkdir(parents=True, exist_ok=True)
+        MEMORY.write_text(json.dumps({"ip_forward": FORWARDING.read_text().strip(), "accept_rules": _must_accept()}) + "\n")
+    FORWARDING.write_text("1\n")
+    if _remembered("accept_rules"):
+        for rule in _accept_rules():
+            if not succeeds("iptables", "-C", *rule):
+                run("iptables", "-I", *rule)
+
+
+def bridge_down() -> None:
+    """Undoes `bridge_up`."""
+    if succeeds("ip", "link", "show", plan.BRIDGE):
+        run("ip", "link", "delete", plan.BRIDGE)
+    if not MEMORY.exists():
+        return
+    if _remembered("accept_rules"):
+        for rule in _accept_rules():
+            succeeds("iptables", "-D", *rule)
+    FORWARDING.write_text(f"{_remembered('ip_forward')}\n")
+    MEMORY.unlink()
+
+
+def cluster_up(cluster: Cluster) -> None:
+    """Makes the cluster's namespace with a link to the machine and routes to all its ranges."""
+    if cluster.namespace.exists():
+        raise HarnessError(f"network namespace {cluster.scope} exists already, and this harness did not make it")
+    run("ip", "netns", "add", cluster.scope)
+    run("ip", "link", "add", cluster.scope, "type", "veth", "peer", "name", "eth0", "netns", cluster.scope)
+    run("ip", "address", "add", f"{cluster.gateway}/24", "dev", cluster.scope)
+    run("ip", "link", "set", cluster.scope, "up")
+    inside = ("ip", "-n", cluster.scope)
+    run(*inside, "link", "set", "lo", "up")
+    run(*inside, "address", "add", f"{cluster.node}/24", "dev", "eth0")
+    run(*inside, "link", "set", "eth0", "up")
+    run(*inside, "route", "add", "default", "via", cluster.gateway)
+    for target in (cluster.pods, cluster.services, cluster.load_balancers):
+        run("ip", "route", "add", target, "via", cluster.node)
+    enter = ("nsenter", f"--net={cluster.namespace}", "--")
+    run(*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run(*enter, "nft", "-f", "-", stdin=REFUSE_UNSERVED.format(range=cluster.load_balancers))
+
+
+def cluster_down(cluster: Cluster) -> None:
+    """Undoes `cluster_up`; routes go with the link."""
+    if succeeds("ip", "link", "show", cluster.scope):
+        run("ip", "link", "delete", cluster.scope)
+    if cluster.namespace.exists():
+        run("ip", "netns", "delete", cluster.scope)
+
+
+def _must_accept() -> bool:
+    """Docker sets the machine's forward policy to DROP, which would cut the clusters from each other."""
+    return succeeds("iptables", "--version") and "-P FORWARD ACCEPT" not in run("iptables", "-S", "FORWARD")
+
+
+def _accept_rules() -> list[tuple[str, ...]]:
+    return [("FORWARD", direction, "gf-+", "-j", "ACCEPT") for direction in ("-i", "-o")]
+
+
+def _remembered(name: str) -> str:
+    return json.loads(MEMORY.read_text())[name]
