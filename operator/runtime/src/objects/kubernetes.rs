@@ -1,0 +1,230 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Objects of an API server.
+
+use super::{Kind, ObjectEvent, ObjectStream, ObjectsError, Scope};
+use futures::{StreamExt, stream};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::discovery::ApiResource;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait between tries of a watch that fails.
+const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// Reads and writes the objects of one API server.
+#[derive(Clone)]
+pub struct KubernetesObjects {
+    client: Client,
+}
+
+impl std::fmt::Debug for KubernetesObjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KubernetesObjects")
+    }
+}
+
+/// What a watch remembers to turn a fresh list into differences.
+struct Known<K> {
+    objects: BTreeMap<(String, String), Arc<K>>,
+    listing: Option<BTreeMap<(String, String), Arc<K>>>,
+}
+
+impl KubernetesObjects {
+    /// Uses a client as it is.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn watch<K: Kind>(&self, scope: Scope) -> ObjectStream<K> {
+        let mut config = watcher::Config::default();
+        config.label_selector = scope.labels;
+        config.field_selector = scope.fields;
+        let api: Api<K> = Api::all(self.client.clone());
+        let namespace = scope.namespace;
+        let known = Known { objects: BTreeMap::new(), listing: None };
+        let events = Box::pin(watcher(api, config));
+        stream::unfold((events, known, Duration::ZERO), move |(mut events, mut known, mut wait)| {
+            let namespace = namespace.clone();
+            async move {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                let out = match events.next().await? {
+                    Ok(event) => {
+                        wait = Duration::ZERO;
+                        known.take(event, namespace.as_deref())
+                    }
+                    Err(error) => {
+                        wait = (wait * 2).clamp(Duration::from_millis(200), WATCH_BACKOFF_MAX);
+                        vec![ObjectEvent::Failed(format!("{}: {}", K::kind(&()), chain(&error)))]
+                    }
+                };
+                Some((stream::iter(out), (events, known, wait)))
+            }
+        })
+        .flatten()
+        .boxed()
+    }
+
+    pub(super) async fn list<K: Kind>(&self, scope: Scope) -> Result<Vec<K>, ObjectsError> {
+        let mut params = ListParams::default();
+        params.label_selector = scope.labels;
+        params.field_selector = scope.fields;
+        let api = self.dynamic::<K>(scope.namespace.as_deref().unwrap_or_default());
+        let list = api.list(&params).await.map_err(|e| api_error::<K>("list", "", "", e))?;
+        list.items.into_iter().map(typed).collect()
+    }
+
+    pub(super) async fn get<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<K>, ObjectsError> {
+        let found = self.dynamic::<K>(namespace).get_opt(name).await;
+        found.map_err(|e| api_error::<K>("get", namespace, name, e))?.map(typed).transpose()
+    }
+
+    pub(super) async fn apply<K: Kind>(&self, manager: &str, object: &K) -> Result<K, ObjectsError> {
+        let (namespace, name) = names(object);
+        let mut body = applied::<K>(object)?;
+        if let Value::Object(fields) = &mut body {
+            fields.remove("status");
+        }
+        let params = PatchParams::apply(manager).force();
+        let done = self.dynamic::<K>(&namespace).patch(&name, &params, &Patch::Apply(&body)).await;
+        typed(done.map_err(|e| api_error::<K>("apply", &namespace, &name, e))?)
+    }
+
+    pub(super) async fn apply_status<K: Kind>(&self, manager: &str, object: &K) -> Result<(), ObjectsError> {
+        let (namespace, name) = names(object);
+        let mut body = applied::<K>(object)?;
+        if let Value::Object(fields) = &mut body {
+            fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            fields.insert("metadata".into(), serde_json::json!({"name": name, "namespace": object.namespace()}));
+        }
+        let params = PatchParams::apply(manager).force();
+        let done = self.dynamic::<K>(&namespace).patch_status(&name, &params, &Patch::Apply(&body)).await;
+        done.map(|_| ()).map_err(|e| api_error::<K>("apply the status of", &namespace, &name, e))
+    }
+
+    pub(super) async fn replace_status<K: Kind>(&self, object: &K) -> Result<(), ObjectsError> {
+        let (namespace, name) = names(object);
+        let body: DynamicObject = serde_json::from_value(applied::<K>(object)?)
+            .map_err(|e| ObjectsError::Shape { kind: K::kind(&()).into(), name: name.clone(), source: e })?;
+        let done = self.dynamic::<K>(&namespace).replace_status(&name, &PostParams::default(), &body).await;
+        done.map(|_| ()).map_err(|e| api_error::<K>("replace the status of", &namespace, &name, e))
+    }
+
+    pub(super) async fn delete<K: Kind>(&self, namespace: &str, name: &str) -> Result<(), ObjectsError> {
+        match self.dynamic::<K>(namespace).delete(name, &DeleteParams::background()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(api_error::<K>("delete", namespace, name, error)),
+        }
+    }
+
+    fn dynamic<K: Kind>(&self, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<K>(&());
+        if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &resource)
+        }
+    }
+}
+
+impl<K: Kind> Known<K> {
+    fn take(&mut self, event: Event<K>, namespace: Option<&str>) -> Vec<ObjectEvent<K>> {
+        let ours = |object: &K| namespace.is_none_or(|n| object.namespace().as_deref() == Some(n));
+        match event {
+            Event::Apply(object) if ours(&object) => vec![self.upsert(object)],
+            Event::Delete(object) if ours(&object) => {
+                self.objects.remove(&names(&object));
+                vec![ObjectEvent::Delete(Arc::new(object))]
+            }
+            Event::Init => {
+                self.listing = Some(std::mem::take(&mut self.objects));
+                Vec::new()
+            }
+            Event::InitApply(object) if ours(&object) => {
+                if let Some(before) = &mut self.listing {
+                    let same = before.remove(&names(&object)).filter(|old| {
+                        old.resource_version().is_some() && old.resource_version() == object.resource_version()
+                    });
+                    if let Some(old) = same {
+                        self.objects.insert(names(&object), old);
+                        return Vec::new();
+                    }
+                }
+                vec![self.upsert(object)]
+            }
+            Event::InitDone => {
+                let gone = self.listing.take().unwrap_or_default();
+                gone.into_values().map(ObjectEvent::Delete).chain([ObjectEvent::Listed]).collect()
+            }
+            Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) => Vec::new(),
+        }
+    }
+
+    fn upsert(&mut self, object: K) -> ObjectEvent<K> {
+        let object = Arc::new(object);
+        self.objects.insert(names(object.as_ref()), object.clone());
+        ObjectEvent::Upsert(object)
+    }
+}
+
+fn names<K: Kind>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// An object as a server-side apply body: type set, bookkeeping of the server left out.
+fn applied<K: Kind>(object: &K) -> Result<Value, ObjectsError> {
+    let mut body = serde_json::to_value(object).map_err(|source| ObjectsError::Shape {
+        kind: K::kind(&()).into(),
+        name: object.name_any(),
+        source,
+    })?;
+    if let Value::Object(fields) = &mut body {
+        fields.insert("apiVersion".into(), K::api_version(&()).into());
+        fields.insert("kind".into(), K::kind(&()).into());
+    }
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Ok(body)
+}
+
+fn typed<K: Kind>(object: DynamicObject) -> Result<K, ObjectsError> {
+    let name = object.name_any();
+    let shape = |source| ObjectsError::Shape { kind: K::kind(&()).into(), name: name.clone(), source };
+    serde_json::to_value(object).and_then(serde_json::from_value).map_err(shape)
+}
+
+fn api_error<K: Kind>(verb: &'static str, namespace: &str, name: &str, error: kube::Error) -> ObjectsError {
+    let kind = K::kind(&()).to_string();
+    let name = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    match error {
+        kube::Error::Api(status) if status.code == 409 && verb.starts_with("replace") => {
+            ObjectsError::Conflict { kind, name }
+        }
+        source => ObjectsError::Api { verb, kind, name, source: Box::new(source) },
+    }
+}
+
+/// An error with all its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

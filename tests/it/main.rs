@@ -1,0 +1,6 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of the repository and of the product from outside. One binary, one module for each subject.
+
+mod tidy;
