@@ -2,3 +2,62 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Envoy v3 resources, validated and compiled into what the proxy serves.
+//!
+//! Bytes come in per resource ([`ConfigStore::apply`]), an immutable [`Snapshot`] goes out. Every part of a snapshot is compiled:
+//! expressions are built, hosts and paths are indexed, certificates are parsed. A part that did not change keeps its allocation.
+//!
+//! Invariants:
+//! - A field that has no effect here is a [`Rejection`] or a [`Warning`] that names it, never silence.
+//! - One bad resource never stops the others; the version of it that was good before keeps serving.
+//! - No I/O, no clock, no panic on any bytes.
+
+mod action;
+mod cluster;
+mod cors;
+mod diagnostics;
+mod endpoints;
+mod fraction;
+mod header_mutation;
+mod http_connection_manager;
+mod http_filter;
+mod listener;
+mod path_index;
+mod retry;
+mod route;
+mod route_match;
+mod route_table;
+mod secret;
+mod sharded_map;
+mod snapshot;
+mod string_matcher;
+mod upstream_policy;
+mod virtual_host;
+
+pub use action::{
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule, WeightedCluster,
+    WeightedClusters,
+};
+pub use cluster::{Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
+pub use cors::CorsPolicy;
+pub use diagnostics::{Rejection, Warning};
+pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+pub use fraction::Fraction;
+pub use header_mutation::{AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget};
+pub use http_connection_manager::{
+    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions, RouteSource, StripPort,
+    Underscores,
+};
+pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
+pub use listener::{DownstreamTls, FilterChain, FilterChains, Listener};
+pub use retry::{RetryOn, RetryPolicy};
+pub use route::{FilterSetting, FilterSettings, Route};
+pub use route_match::{HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RequestView, RouteMatcher, ValueMatcher};
+pub use route_table::{RouteFound, RouteTable, TableSettings};
+pub use secret::{Secret, SecretKind, Validation};
+pub use sharded_map::ShardedMap;
+pub use snapshot::Snapshot;
+pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
+pub use upstream_policy::{
+    CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource, UpstreamTls,
+};
+pub use virtual_host::{RequireTls, VirtualHost};

@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a route does with a request: forward, redirect, answer.
+
+use crate::{Fraction, HeaderMutations, RetryPolicy};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use regex::Regex;
+use std::time::Duration;
+
+/// What happens to a request that a route takes.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// It goes to a cluster.
+    Forward(Box<Forward>),
+    /// The client is sent elsewhere.
+    Redirect(Box<Redirect>),
+    /// It is answered here.
+    Respond(DirectResponse),
+}
+
+/// Forwarding to one of several clusters.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The clusters.
+    pub clusters: WeightedClusters,
+    /// The answer where the chosen cluster is unknown.
+    pub cluster_not_found: StatusCode,
+    /// From the end of the request to the end of the answer; none: no limit (Envoy's default is 15 s).
+    pub timeout: Option<Duration>,
+    /// Overrides the listener's stream idle timeout; `Some(0)` switches it off.
+    pub idle_timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: Option<RetryPolicy>,
+    /// A new path.
+    pub path_rewrite: Option<PathRewrite>,
+    /// A new authority.
+    pub host_rewrite: Option<HostRewrite>,
+    /// `x-forwarded-host` tells the authority that was replaced.
+    pub append_forwarded_host: bool,
+    /// Clusters that get a copy.
+    pub mirrors: Box<[Mirror]>,
+    /// Upgrades allowed or forbidden for this route; overrides the listener's.
+    pub upgrades: Box<[UpgradeRule]>,
+}
+
+/// Whether connections may be upgraded to a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeRule {
+    /// Lower case, such as `websocket`.
+    pub protocol: Box<str>,
+    /// Allowed.
+    pub enabled: bool,
+}
+
+/// Clusters by weight.
+#[derive(Clone, Debug)]
+pub struct WeightedClusters {
+    /// At least one.
+    pub clusters: Box<[WeightedCluster]>,
+    /// Sum of the weights; at least 1.
+    pub total: u64,
+}
+
+impl WeightedClusters {
+    /// The cluster that a random number picks; none only where there are no clusters.
+    #[must_use]
+    pub fn pick(&self, random: u64) -> Option<&WeightedCluster> {
+        let mut left = random % self.total.max(1);
+        for cluster in &self.clusters {
+            let weight = u64::from(cluster.weight);
+            if left < weight {
+                return Some(cluster);
+            }
+            left -= weight;
+        }
+        self.clusters.first()
+    }
+}
+
+/// One cluster of several.
+#[derive(Clone, Debug)]
+pub struct WeightedCluster {
+    /// Its name; it may be unknown, see [`Forward::cluster_not_found`].
+    pub name: Box<str>,
+    /// Its share.
+    pub weight: u32,
+    /// Changes for requests to it.
+    pub request_headers: HeaderMutations,
+    /// Changes for answers from it.
+    pub response_headers: HeaderMutations,
+    /// Overrides [`Forward::host_rewrite`].
+    pub host_rewrite: Option<HeaderValue>,
+}
+
+/// How the path changes on its way to the upstream.
+#[derive(Clone, Debug)]
+pub enum PathRewrite {
+    /// The matched prefix (or exact path) is replaced.
+    Prefix(Box<str>),
+    /// All matches of the expression in the path (without query) are replaced.
+    Regex {
+        /// The expression.
+        pattern: Regex,
+        /// The replacement, in the syntax of the `regex` crate (`${1}`).
+        substitution: Box<str>,
+    },
+}
+
+/// How the authority changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// To a fixed one.
+    Literal(HeaderValue),
+    /// To the value of a request header, where it is there.
+    Header(HeaderName),
+    /// To the host name of the endpoint that is picked.
+    FromEndpoint,
+}
+
+/// A copy of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where copies go.
+    pub cluster: Box<str>,
+    /// Which share; none: all.
+    pub fraction: Option<Fraction>,
+}
+
+/// A redirect; what is not set stays as the client asked.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// New scheme, such as `https`.
+    pub scheme: Option<Box<str>>,
+    /// New host.
+    pub host: Option<Box<str>>,
+    /// New port.
+    pub port: Option<u16>,
+    /// New path.
+    pub path: Option<RedirectPath>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+    /// The query is dropped.
+    pub strip_query: bool,
+}
+
+/// How a redirect changes the path.
+#[derive(Clone, Debug)]
+pub enum RedirectPath {
+    /// To this path; a query in it replaces the request's.
+    Full(Box<str>),
+    /// As in [`PathRewrite`].
+    Rewrite(PathRewrite),
+}
+
+/// An answer from the gateway itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; may be empty.
+    pub body: Bytes,
+}

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Endpoints of a cluster (`ClusterLoadAssignment`).
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The endpoints of one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The name they go by: the cluster's or its EDS service name.
+    pub cluster: Box<str>,
+    /// Groups by place and priority.
+    pub localities: Box<[Locality]>,
+    /// Healthy capacity counts this many percent (default 140).
+    pub overprovisioning: u32,
+}
+
+/// Endpoints at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locality {
+    /// Region, zone and sub-zone.
+    pub place: Place,
+    /// 0 is the first choice.
+    pub priority: u32,
+    /// Share of the place among those of its priority; none: not weighted.
+    pub weight: Option<u32>,
+    /// The endpoints.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+/// A place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Region.
+    pub region: Box<str>,
+    /// Zone.
+    pub zone: Box<str>,
+    /// Sub-zone.
+    pub sub_zone: Box<str>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// Its host name, for host rewrites and DNS.
+    pub hostname: Option<Box<str>>,
+    /// Its share, at least 1.
+    pub weight: u32,
+    /// What the control plane says about it.
+    pub health: EndpointHealth,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndpointAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A name to resolve.
+    Name {
+        /// The host name.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// What the control plane says about an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndpointHealth {
+    /// It takes requests.
+    #[default]
+    Healthy,
+    /// Only where too few are healthy.
+    Degraded,
+    /// It ends soon: no new requests.
+    Draining,
+    /// It takes none.
+    Unhealthy,
+}

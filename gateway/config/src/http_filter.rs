@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! HTTP filters of a listener.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A filter in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpFilter {
+    /// The name by which routes refer to it.
+    pub name: Box<str>,
+    /// Off where a route does not switch it on.
+    pub disabled: bool,
+    /// What it is.
+    pub kind: HttpFilterKind,
+}
+
+/// What a filter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpFilterKind {
+    /// Sends requests to the upstream; always the last.
+    Router,
+    /// Cross-origin resource sharing; policies stand at routes.
+    Cors,
+    /// A proxy-wasm plugin.
+    Wasm(Arc<WasmFilter>),
+}
+
+/// A proxy-wasm plugin (`envoy.extensions.filters.http.wasm.v3.Wasm`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WasmFilter {
+    /// The plugin's name (`config.name`).
+    pub name: Box<str>,
+    /// The root context (`config.root_id`).
+    pub root_id: Box<str>,
+    /// Plugins with the same module and VM id share a VM.
+    pub vm_id: Box<str>,
+    /// Where the module comes from.
+    pub module: WasmModule,
+    /// Configuration of the plugin: JSON text from a Struct, the text or bytes of a wrapper, or empty.
+    pub configuration: Bytes,
+    /// Configuration of the VM, in the same form.
+    pub vm_configuration: Bytes,
+    /// What happens to requests while the plugin cannot run.
+    pub failure_policy: WasmFailurePolicy,
+}
+
+/// Where a module comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WasmModule {
+    /// Fetched and checked.
+    Remote {
+        /// `http(s)://` or `oci://`.
+        uri: Box<str>,
+        /// 64 lower-case hexadecimal digits.
+        sha256: Box<str>,
+        /// Limit of the fetch.
+        timeout: Duration,
+    },
+    /// A file.
+    File(Box<str>),
+    /// Inside the configuration.
+    Inline(Bytes),
+}
+
+/// What happens to requests while a plugin cannot run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WasmFailurePolicy {
+    /// They are answered 503.
+    #[default]
+    FailClosed,
+    /// They go on without it.
+    FailOpen,
+    /// The VM starts again; until then they are answered 503.
+    FailReload,
+}

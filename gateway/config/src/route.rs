@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One route: its conditions, its action, its header changes and filter settings.
+
+use crate::{Action, CorsPolicy, HeaderMutations, RouteMatcher};
+use std::sync::Arc;
+
+/// One route of a virtual host.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Name of the rule, for logs and statistics: `<kind>/<ns>/<name>/<rule>/<match>` from our control plane; may be empty.
+    pub name: Box<str>,
+    /// Which requests.
+    pub matcher: RouteMatcher,
+    /// What happens to them.
+    pub action: Action,
+    /// Changes of requests; the route's come first, then the virtual host's, then the table's.
+    pub request_headers: HeaderMutations,
+    /// Changes of answers, in the same order.
+    pub response_headers: HeaderMutations,
+    /// Settings of filters here (`typed_per_filter_config`), the virtual host's folded in.
+    pub filters: FilterSettings,
+}
+
+/// Settings of HTTP filters for a part of the routes; the most specific wins.
+#[derive(Clone, Debug, Default)]
+pub struct FilterSettings {
+    /// By the filter's name in the listener.
+    pub by_name: Box<[(Box<str>, FilterSetting)]>,
+}
+
+/// The setting of one filter.
+#[derive(Clone, Debug)]
+pub enum FilterSetting {
+    /// Off for these requests.
+    Disabled,
+    /// On for these requests, also where the listener has it off.
+    Enabled,
+    /// On, with this cross-origin policy.
+    Cors(Arc<CorsPolicy>),
+}
+
+impl FilterSettings {
+    /// The setting of a filter.
+    #[must_use]
+    pub fn get(&self, filter: &str) -> Option<&FilterSetting> {
+        self.by_name.iter().find(|(name, _)| &**name == filter).map(|(_, setting)| setting)
+    }
+}

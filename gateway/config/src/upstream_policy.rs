@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Limits, passive and active health, and TLS of a cluster.
+
+use crate::{Secret, StringMatcher};
+use http::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits of a cluster, over all workers (Envoy's defaults: 1024, 1024, 1024, 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitBreakers {
+    /// Connections.
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    pub max_pending_requests: u32,
+    /// Requests at a time.
+    pub max_requests: u32,
+    /// Retries at a time.
+    pub max_retries: u32,
+}
+
+impl Default for CircuitBreakers {
+    fn default() -> Self {
+        Self { max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 3 }
+    }
+}
+
+/// When a host is ejected (`OutlierDetection`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// 5xx answers and failures in a row (default 5); none: do not count.
+    pub consecutive_5xx: Option<u32>,
+    /// 502, 503, 504 and failures in a row (default 5; Envoy enforces it at 0 % unless told otherwise); none: do not count.
+    pub consecutive_gateway_failure: Option<u32>,
+    /// Failures without an answer in a row, where they are told apart; none: do not count.
+    pub consecutive_local_origin_failure: Option<u32>,
+    /// Time between looks at ejected hosts (default 10 s).
+    pub interval: Duration,
+    /// First time out; the n-th time it is n times this (default 30 s).
+    pub base_ejection_time: Duration,
+    /// Longest time out (default 300 s).
+    pub max_ejection_time: Duration,
+    /// Largest share of hosts that may be out; one always may (default 10).
+    pub max_ejection_percent: u8,
+}
+
+/// An active health check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Limit of one check.
+    pub timeout: Duration,
+    /// Time between checks.
+    pub interval: Duration,
+    /// Failures until a host is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// Successes until it is healthy again.
+    pub healthy_threshold: u32,
+    /// What is asked.
+    pub probe: HealthProbe,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HealthProbe {
+    /// A GET.
+    Http {
+        /// The path.
+        path: Box<str>,
+        /// The authority; none: the cluster's name.
+        host: Option<Box<str>>,
+        /// Answers that are healthy; empty: 200.
+        expected: Box<[std::ops::Range<u16>]>,
+    },
+    /// A connection.
+    Tcp,
+    /// `grpc.health.v1.Health/Check`.
+    Grpc {
+        /// The service asked for.
+        service: Box<str>,
+    },
+}
+
+impl HealthProbe {
+    /// Whether an answer is healthy.
+    #[must_use]
+    pub fn accepts(&self, status: StatusCode) -> bool {
+        match self {
+            Self::Http { expected, .. } if !expected.is_empty() => expected.iter().any(|range| range.contains(&status.as_u16())),
+            _ => status == StatusCode::OK,
+        }
+    }
+}
+
+/// TLS towards endpoints (`UpstreamTlsContext`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTls {
+    /// The server name sent.
+    pub sni: Option<Box<str>>,
+    /// The server name sent is the request's authority.
+    pub auto_sni: bool,
+    /// Protocols offered.
+    pub alpn: Box<[Box<str>]>,
+    /// The roots; none: the endpoint's certificate is not verified, as in Envoy.
+    pub roots: Option<SecretSource>,
+    /// One of these must be in the certificate; empty: any name that the roots vouch for.
+    pub names: Box<[SanMatcher]>,
+    /// Our own certificate.
+    pub certificate: Option<SecretSource>,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretSource {
+    /// From SDS.
+    Named(Box<str>),
+    /// Written in the resource.
+    Inline(Arc<Secret>),
+}
+
+/// A condition on a subject alternative name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SanMatcher {
+    /// Which names are looked at.
+    pub kind: SanKind,
+    /// What they must be.
+    pub matcher: StringMatcher,
+}
+
+/// The kind of a subject alternative name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SanKind {
+    /// DNS name.
+    Dns,
+    /// URI.
+    Uri,
+    /// Address.
+    Ip,
+    /// Mail address.
+    Email,
+}
