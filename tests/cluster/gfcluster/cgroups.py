@@ -9,7 +9,22 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 # On version 1 each of these is a tree of its own; kubelet insists on finding its root in every one of them.
-VERSION_1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "systemd", "net_cls", "perf_event")
+# `unified` is the version 2 tree that systemd mounts beside them; runc makes groups there too.
+VERSION_1 = (
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "hugetlb",
+    "systemd",
+    "net_cls",
+    "perf_event",
+    "unified",
+)
 
 
 class Cgroup:
@@ -85,16 +100,11 @@ class Cgroup:
                 own.write_text((directory.parent / name).read_text())
         available = directory.parent / "cgroup.controllers"
         if available.exists() and directory.name != "servers":
-            words = " ".join(f"+{name}" for name in available.read_text().split())
-            (directory.parent / "cgroup.subtree_control").write_text(words)
-
-
-def version_2() -> bool:
-    """Whether this machine has the one unified tree."""
-    return (ROOT / "cgroup.controllers").exists()
+            for name in available.read_text().split():
+                (directory.parent / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def _trees() -> list[Path]:
-    if version_2():
+    if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
     return [ROOT / name for name in VERSION_1 if (ROOT / name / "cgroup.procs").exists()]
