@@ -6,8 +6,10 @@
 //! This is the only crate that names `envoy_types`; everyone else uses [`pb`].
 
 mod resource;
+mod resource_set;
 mod type_url;
 
 pub use envoy_types::pb;
-pub use resource::{PackedResource, ResourceSet, UnpackError, pack, unpack};
+pub use resource::{PackedResource, UnpackError, pack, unpack};
+pub use resource_set::{Difference, ResourceMap, ResourceSet};
 pub use type_url::ResourceType;

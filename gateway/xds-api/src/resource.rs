@@ -8,8 +8,6 @@ use bytes::Bytes;
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// One resource as it travels: encoded bytes and the version that its content gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,34 +22,14 @@ pub struct PackedResource {
     pub origin: String,
 }
 
-/// Everything that one group of proxies may subscribe to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResourceSet {
-    /// By type, then by name.
-    pub resources: BTreeMap<ResourceType, BTreeMap<String, Arc<PackedResource>>>,
-}
-
-impl ResourceSet {
-    /// Puts a resource in, replacing one of the same name.
-    pub fn insert(&mut self, kind: ResourceType, resource: Arc<PackedResource>) {
-        self.resources.entry(kind).or_default().insert(resource.name.clone(), resource);
-    }
-
-    /// Looks a resource up.
-    #[must_use]
-    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<PackedResource>> {
-        self.resources.get(&kind)?.get(name)
-    }
-
-    /// All resources of a type, by name.
-    pub fn of(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<PackedResource>> {
-        self.resources.get(&kind).into_iter().flat_map(BTreeMap::values)
-    }
-}
-
 /// Encodes a resource and gives it its version.
 #[must_use]
-pub fn pack<M: Message>(kind: ResourceType, name: impl Into<String>, message: &M, origin: impl Into<String>) -> PackedResource {
+pub fn pack<M: Message>(
+    kind: ResourceType,
+    name: impl Into<String>,
+    message: &M,
+    origin: impl Into<String>,
+) -> PackedResource {
     let value = message.encode_to_vec();
     let mut hash = Sha256::new();
     hash.update(kind.type_url().as_bytes());
