@@ -1,16 +1,43 @@
 # SPDX-FileCopyrightText: The Gatefleet Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Suites on real Kubernetes clusters."""
+"""Suites on real Kubernetes clusters, and the benchmarks that need one."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
-from runner.report import Result
+from runner.process import run as command
+from runner.report import ROOT, Result
 
-SUITES: dict[str, Callable[[], Result]] = {}
-BENCHES: dict[str, Callable[[], Result]] = {}
+sys.path[:0] = [str(ROOT / "tests" / "cluster"), str(ROOT / "tests" / "setup")]
+
+
+def fleet() -> Result:
+    """The whole way on two clusters."""
+    from e2e import fleet as suite
+    from e2e.world import as_root
+
+    if not as_root():
+        result = Result()
+        result.skip("fleet", "real clusters need root")
+        return result
+    return suite.run()
+
+
+def harness() -> Result:
+    """The harness itself: up, down, nothing left, up again."""
+    result = Result()
+    done = command("clusters-selftest", ["tests/cluster/selftest"], 900)
+    result.check("tests/cluster/selftest", done.good, done.tail(6))
+    return result
 
 
 def conformance(profiles: str) -> Result:
     """The official Gateway API suite."""
-    raise NotImplementedError(profiles)
+    from e2e import conformance as suite
+
+    return suite.run(profiles)
+
+
+SUITES: dict[str, Callable[[], Result]] = {"clusters": harness, "fleet": fleet}
+BENCHES: dict[str, Callable[[], Result]] = {}
