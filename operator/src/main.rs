@@ -3,4 +3,23 @@
 
 //! The gatefleet binary: operator and command line.
 
-fn main() {}
+use clap::Parser;
+use mimalloc::MiMalloc;
+use operator_cli::GatefleetArgs;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The one crypto provider; a second install would be a programming error that changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match operator_cli::run(GatefleetArgs::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gatefleet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
