@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cluster's control groups: what kubelet works under, and the one list of every process to end."""
 
+import contextlib
 import os
 import signal
 import time
@@ -67,10 +68,8 @@ class Cgroup:
         # Processes may fork while the list is read: repeat until it is empty.
         while pids := self.pids():
             for pid in pids:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)

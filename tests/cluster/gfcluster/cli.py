@@ -86,8 +86,10 @@ def _status(options: argparse.Namespace) -> int:
         print(f"registry {plan.REGISTRY}: {'up' if registry.answers() else 'down'}")
         for cluster in clusters:
             missing = [name for name, good in _state(cluster).items() if not good]
-            print(f"{cluster.name}: {'ready' if not missing else 'missing: ' + ', '.join(missing)}; {cluster.api_url}, pods {cluster.pods}, "
-                  f"services {cluster.services}, load balancers {cluster.load_balancers}")
+            print(
+                f"{cluster.name}: {'ready' if not missing else 'missing: ' + ', '.join(missing)}; {cluster.api_url}, pods {cluster.pods}, "
+                f"services {cluster.services}, load balancers {cluster.load_balancers}"
+            )
     return 0 if whole else 1
 
 

@@ -66,4 +66,3 @@ def publish_project(directory: Path, tag: str) -> dict[str, str]:
 
 def _labels(title: str) -> dict[str, str]:
     return {"org.opencontainers.image.title": title, "org.opencontainers.image.vendor": "The Gatefleet Authors"}
-

@@ -38,9 +38,11 @@ def bridge_up() -> None:
     run("ip", "link", "set", plan.BRIDGE, "up")
     if not MEMORY.exists():
         MEMORY.parent.mkdir(parents=True, exist_ok=True)
-        MEMORY.write_text(json.dumps({"ip_forward": FORWARDING.read_text().strip(), "accept_rules": _must_accept()}) + "\n")
+        MEMORY.write_text(
+            json.dumps({"ip_forward": FORWARDING.read_text().strip(), "accept_rules": "yes" if _must_accept() else "no"}) + "\n"
+        )
     FORWARDING.write_text("1\n")
-    if _remembered("accept_rules"):
+    if _remembered("accept_rules") == "yes":
         for rule in _accept_rules():
             if not succeeds("iptables", "-C", *rule):
                 run("iptables", "-I", *rule)
@@ -52,7 +54,7 @@ def bridge_down() -> None:
         run("ip", "link", "delete", plan.BRIDGE)
     if not MEMORY.exists():
         return
-    if _remembered("accept_rules"):
+    if _remembered("accept_rules") == "yes":
         for rule in _accept_rules():
             succeeds("iptables", "-D", *rule)
     FORWARDING.write_text(f"{_remembered('ip_forward')}\n")
@@ -97,4 +99,4 @@ def _accept_rules() -> list[tuple[str, ...]]:
 
 
 def _remembered(name: str) -> str:
-    return json.loads(MEMORY.read_text())[name]
+    return str(json.loads(MEMORY.read_text())[name])

@@ -151,23 +151,23 @@ class Node:
 def _containerd_configuration(cluster: Cluster) -> str:
     home = cluster.home
     return f"""version = 2
-root = "{home / 'containerd'}"
-state = "{cluster.runtime / 'containerd'}"
+root = "{home / "containerd"}"
+state = "{cluster.runtime / "containerd"}"
 [grpc]
   address = "{cluster.containerd}"
 [plugins."io.containerd.internal.v1.opt"]
-  path = "{home / 'opt'}"
+  path = "{home / "opt"}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{SANDBOX_IMAGE}"
   # Without CAP_SYS_RESOURCE runc may not lower a score, and dies.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{_cni_plugins()}"
-    conf_dir = "{home / 'cni'}"
+    conf_dir = "{home / "cni"}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "{_snapshotter(home)}"
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{home / 'registries'}"
+    config_path = "{home / "registries"}"
 """
 
 

@@ -78,14 +78,14 @@ def build(layers: list[list[File]], options: Options) -> Image:
         "Labels": options.labels,
         "WorkingDir": "/",
     }
-    document = {
+    document: dict[str, object] = {
         "architecture": "amd64" if _is_x86(layers) else "arm64",
         "os": "linux",
         "config": settings,
         "rootfs": {"type": "layers", "diff_ids": [blob.digest for blob in blobs]},
     }
     config = Blob(CONFIG, _json(document))
-    manifest = {
+    manifest: dict[str, object] = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": config.descriptor(),
@@ -100,7 +100,7 @@ def write_archive(image: Image, references: list[str], path: Path) -> None:
     for reference in references:
         names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rsplit(":", 1)[-1]}
         entries.append(image.manifest.descriptor() | {"annotations": names})
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+    index: dict[str, object] = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
     files = [File("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), File("index.json", _json(index))]
     for blob in (*image.blobs(), image.manifest):
         files.append(File(f"blobs/sha256/{blob.digest.removeprefix('sha256:')}", blob.content))

@@ -75,7 +75,9 @@ def _write_kubeconfig(cluster: Cluster, identity: str, path: Path) -> None:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": name, "cluster": {"server": cluster.api_url, "certificate-authority-data": encoded["ca.crt"]}}],
-        "users": [{"name": user, "user": {"client-certificate-data": encoded[f"{identity}.crt"], "client-key-data": encoded[f"{identity}.key"]}}],
+        "users": [
+            {"name": user, "user": {"client-certificate-data": encoded[f"{identity}.crt"], "client-key-data": encoded[f"{identity}.key"]}}
+        ],
         "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
         "current-context": name,
     }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running commands and servers, and waiting with a limit."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -113,10 +114,8 @@ class Server:
 
 def send(pid: int, number: signal.Signals) -> None:
     """Sends a signal; a process that has ended meanwhile is fine."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _start_time(pid: int) -> str:

