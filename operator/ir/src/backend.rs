@@ -50,6 +50,6 @@ pub struct Backend {
     pub id: BackendId,
     /// Longest wait for a connection, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// The object that named this backend first.
+    /// The Service. Not one of the routes that name it: which of them is first changes, the backend does not.
     pub origin: Origin,
 }

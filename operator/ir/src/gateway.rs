@@ -18,6 +18,33 @@ pub struct GatewayId {
     pub name: String,
 }
 
+/// Longest name of a Service, which a gateway's workload shares (RFC 1035 label).
+const LONGEST_NAME: usize = 63;
+
+impl GatewayId {
+    /// The gateway of an object `namespace/name`. A name that no Service may have (longer than 63 characters, with a dot,
+    /// not starting with a letter) is folded and gets a hash of the whole name, so that different names stay different.
+    #[must_use]
+    pub fn for_object(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: workload_name(name) }
+    }
+}
+
+fn workload_name(name: &str) -> String {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if name.len() <= LONGEST_NAME && starts_well && !name.contains('.') {
+        return name.to_owned();
+    }
+    // FNV-1a: stable over releases and platforms, which std's hasher is not.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let letter = if starts_well { "" } else { "g-" };
+    let readable: String =
+        name.chars().take(44).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    format!("{letter}{}-{hash:016x}", readable.trim_end_matches('-'))
+}
+
 impl fmt::Display for GatewayId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -63,5 +90,27 @@ mod entries {
     {
         let pairs = Vec::<(K, V)>::deserialize(deserializer)?;
         Ok(pairs.into_iter().map(|(k, v)| (k, Arc::new(v))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GatewayId;
+
+    #[test]
+    fn workload_names_are_service_names() {
+        let long = "a".repeat(253);
+        for name in ["edge", "a.b", "1edge", long.as_str(), "x-.y"] {
+            let id = GatewayId::for_object("ns", name);
+            assert!(id.name.len() <= 63, "{id}");
+            assert!(id.name.starts_with(|c: char| c.is_ascii_lowercase()), "{id}");
+            assert!(
+                id.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+                "{id}"
+            );
+        }
+        assert_eq!(GatewayId::for_object("ns", "edge").name, "edge");
+        assert_ne!(GatewayId::for_object("ns", "a.b"), GatewayId::for_object("ns", "a-b"));
+        assert_ne!(GatewayId::for_object("ns", &long), GatewayId::for_object("ns", &"a".repeat(252)));
     }
 }

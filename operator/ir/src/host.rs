@@ -60,7 +60,9 @@ impl HostPattern {
 }
 
 fn under(host: &str, suffix: &str) -> bool {
-    host.len() > suffix.len() + 1 && host.ends_with(suffix) && host.as_bytes()[host.len() - suffix.len() - 1] == b'.'
+    host.len() > suffix.len() + 1
+        && host.ends_with(suffix)
+        && host.as_bytes()[host.len() - suffix.len() - 1] == b'.'
 }
 
 impl fmt::Display for HostPattern {
@@ -121,8 +123,12 @@ mod tests {
 
     #[test]
     fn specific_patterns_sort_first() {
-        let mut hosts: Vec<_> = ["*", "*.com", "*.example.com", "b.com", "a.com"].map(HostPattern::parse).into();
+        let mut hosts: Vec<_> =
+            ["*", "*.com", "*.example.com", "b.com", "a.com"].map(HostPattern::parse).into();
         hosts.sort();
-        assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.com", "b.com", "*.example.com", "*.com", "*"]);
+        assert_eq!(
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["a.com", "b.com", "*.example.com", "*.com", "*"]
+        );
     }
 }

@@ -29,6 +29,6 @@ pub use matcher::{HeaderMatch, PathMatch, QueryMatch, RequestMatch, StringMatch}
 pub use origin::{ObjectKind, ObjectRef, Origin};
 pub use plugin::{FailurePolicy, Plugin, PluginPhase};
 pub use route::{
-    Action, Cors, Destination, DirectResponse, Forward, HeaderMutation, Mirror, PathRewrite, Redirect, Retry, Rewrite,
-    Rule, RuleFilters, Timeouts, VirtualHost, VirtualHostId,
+    Action, Cors, Destination, DirectResponse, Forward, HeaderMutation, Mirror, PathRewrite, Redirect, Retry,
+    Rewrite, Rule, RuleFilters, Timeouts, VirtualHost, VirtualHostId,
 };
