@@ -129,7 +129,6 @@ class Node:
             "syncFrequency": "10s",
             "evictionHard": {"memory.available": "100Mi"},
             "imageGCHighThresholdPercent": 100,
-            "localStorageCapacityIsolation": False,
         }
 
     def _proxy_configuration(self) -> dict[str, object]:

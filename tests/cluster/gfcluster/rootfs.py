@@ -32,6 +32,8 @@ def base() -> list[File]:
 
 def libraries(program: Path) -> list[File]:
     """The loader and shared libraries of a dynamic program; none for a static one."""
+    if not program.is_file():
+        raise HarnessError(f"there is no program {program}")
     result = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=30)
     if "not a dynamic executable" in result.stderr + result.stdout or "statically linked" in result.stdout:
         return []
