@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import images, lifecycle, plan, registry, tools
+from . import images, lifecycle, network, plan, registry, tools
 from .api import Api
 from .control_plane import ControlPlane
 from .node import Node
@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         ("kubeconfig", "print the path of a cluster's kubeconfig", _kubeconfig),
         ("stop-api", "end the API server and etcd of a cluster at once; traffic goes on", _stop_api),
         ("start-api", "start them again, with their data", _start_api),
+        ("cut", "drop all traffic between a cluster and the rest, silently", _cut),
+        ("heal", "undo cut", _heal),
     ):
         command = verbs.add_parser(name, help=about)
         command.add_argument("name", metavar="NAME")
@@ -110,6 +112,14 @@ def _stop_api(options: argparse.Namespace) -> None:
 
 def _start_api(options: argparse.Namespace) -> None:
     ControlPlane(_running(options.name)).start_api()
+
+
+def _cut(options: argparse.Namespace) -> None:
+    network.cut(_running(options.name))
+
+
+def _heal(options: argparse.Namespace) -> None:
+    network.heal(_running(options.name))
 
 
 def _logs(options: argparse.Namespace) -> None:

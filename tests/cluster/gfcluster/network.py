@@ -29,6 +29,20 @@ table inet gatefleet {{
 }}
 """
 
+# A partition: the cluster works inside, and nothing passes its link.
+CUT = """
+table inet gatefleet_cut {
+  chain incoming {
+    type filter hook prerouting priority -400; policy accept;
+    iifname "eth0" drop
+  }
+  chain outgoing {
+    type filter hook postrouting priority 400; policy accept;
+    oifname "eth0" drop
+  }
+}
+"""
+
 
 def bridge_up() -> None:
     """Makes the address at which all clusters reach the registry, and lets the machine forward between clusters."""
@@ -76,9 +90,8 @@ def cluster_up(cluster: Cluster) -> None:
     run(*inside, "route", "add", "default", "via", cluster.gateway)
     for target in (cluster.pods, cluster.services, cluster.load_balancers):
         run("ip", "route", "add", target, "via", cluster.node)
-    enter = ("nsenter", f"--net={cluster.namespace}", "--")
-    run(*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-    run(*enter, "nft", "-f", "-", stdin=REFUSE_UNSERVED.format(range=cluster.load_balancers))
+    run(*_inside(cluster), "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run(*_inside(cluster), "nft", "-f", "-", stdin=REFUSE_UNSERVED.format(range=cluster.load_balancers))
 
 
 def cluster_down(cluster: Cluster) -> None:
@@ -87,6 +100,22 @@ def cluster_down(cluster: Cluster) -> None:
         run("ip", "link", "delete", cluster.scope)
     if cluster.namespace.exists():
         run("ip", "netns", "delete", cluster.scope)
+
+
+def cut(cluster: Cluster) -> None:
+    """Drops everything between the cluster and the rest, without a word to either side."""
+    if not succeeds(*_inside(cluster), "nft", "list", "table", "inet", "gatefleet_cut"):
+        run(*_inside(cluster), "nft", "-f", "-", stdin=CUT)
+
+
+def heal(cluster: Cluster) -> None:
+    """Undoes `cut`."""
+    if succeeds(*_inside(cluster), "nft", "list", "table", "inet", "gatefleet_cut"):
+        run(*_inside(cluster), "nft", "delete", "table", "inet", "gatefleet_cut")
+
+
+def _inside(cluster: Cluster) -> tuple[str, ...]:
+    return ("nsenter", f"--net={cluster.namespace}", "--")
 
 
 def _must_accept() -> bool:

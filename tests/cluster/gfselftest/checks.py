@@ -8,11 +8,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from gfcluster import oci, plan, push, rootfs
+from gfcluster import network, oci, plan, push, rootfs
 from gfcluster.api import Api
 from gfcluster.control_plane import ControlPlane
 from gfcluster.plan import Cluster
-from gfcluster.process import HarnessError, succeeds, wait_for
+from gfcluster.process import HarnessError, run, succeeds, wait_for
 
 from . import fixtures
 from .fixtures import HTTPBIN, NAMESPACE, address, apply, deployment, fetch, fetch_from_pod, field, kubectl, rolled_out, service
@@ -68,6 +68,25 @@ def pods_and_services_of_one_cluster_are_reached_from_the_other() -> None:
     fetch_from_pod(ALPHA, f"http://{pod}:8080/get")
     fetch_from_pod(ALPHA, f"http://{field(BETA, 'service', 'httpbin', '{.spec.clusterIP}')}/get")
     fetch(f"http://{pod}:8080/get")
+
+
+def pods_reach_the_api_server_of_the_other_cluster() -> None:
+    for address_or_name in (BETA.node, "api.beta.gatefleet.test"):
+        fetch_from_pod(ALPHA, "--insecure", f"https://{address_or_name}:6443/readyz")
+
+
+def a_cut_cluster_is_silent_until_it_is_healed() -> None:
+    url, alive = f"http://{address(BETA, 'httpbin')}/get", ("curl", "-sS", "--fail", "--max-time", "2")
+    network.cut(BETA)
+    try:
+        if succeeds(*alive, url) or Api(BETA).ok("/readyz"):
+            raise HarnessError("beta answers although it is cut off")
+        # Inside, it goes on as if nothing had happened.
+        run("nsenter", f"--net={BETA.namespace}", "--", *alive, url)
+    finally:
+        network.heal(BETA)
+    fetch(url)
+    fetch_from_pod(ALPHA, url)
 
 
 def an_address_that_nobody_serves_is_refused_at_once() -> None:
@@ -150,6 +169,8 @@ IN_ORDER = (
     pod_logs_come_through_the_api,
     load_balancers_answer_everywhere,
     pods_and_services_of_one_cluster_are_reached_from_the_other,
+    pods_reach_the_api_server_of_the_other_cluster,
+    a_cut_cluster_is_silent_until_it_is_healed,
     an_address_that_nobody_serves_is_refused_at_once,
     asked_addresses_are_given_once_and_come_back,
     addresses_survive_a_restart_of_their_controller,

@@ -79,9 +79,9 @@ def fetch(url: str, limit: float = 10) -> str:
     return run("curl", "-sS", "--fail", "--max-time", str(limit), url, limit=limit + 5)
 
 
-def fetch_from_pod(cluster: Cluster, url: str) -> str:
+def fetch_from_pod(cluster: Cluster, *words_of_curl: str) -> str:
     """Fetches a URL from the client pod of a cluster."""
-    words = ("exec", "deployment/client", "--", "/usr/local/bin/curl", "-sS", "--fail", "--max-time", "10", url)
+    words = ("exec", "deployment/client", "--", "/usr/local/bin/curl", "-sS", "--fail", "--max-time", "10", *words_of_curl)
     return kubectl(cluster, "--namespace", NAMESPACE, *words)
 
 
