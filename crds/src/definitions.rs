@@ -4,7 +4,9 @@
 //! The CustomResourceDefinitions of our kinds, as they are installed.
 
 use crate::{FleetCluster, FleetMember, FleetRevision, GatewayFleet};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 /// The definition of one kind.
@@ -18,8 +20,28 @@ pub struct Definition {
 #[must_use]
 pub fn all() -> Vec<Definition> {
     [GatewayFleet::crd(), FleetCluster::crd(), FleetMember::crd(), FleetRevision::crd()]
-        .map(|resource| Definition { resource })
+        .map(|resource| Definition { resource: prepare(resource) })
         .into()
+}
+
+/// The derived definition as we install it: without `nullable`, so that `null` means "not set" and never reaches rules.
+pub(crate) fn prepare(mut resource: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = resource.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+        without_nullable(schema);
+    }
+    resource
+}
+
+fn without_nullable(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flatten().for_each(|(_, field)| without_nullable(field));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        without_nullable(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        without_nullable(values);
+    }
 }
 
 impl Definition {

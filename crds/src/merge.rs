@@ -6,13 +6,16 @@
 use serde_json::{Map, Value};
 
 /// Merges `patch` into `base`: objects field by field, `null` removes a field, lists of objects that all carry a
-/// non-empty `name` element by element (new elements last), any other value is replaced.
+/// non-empty `name` element by element (new elements last; mounts by `mountPath`), any other value is replaced.
 ///
 /// This is what a strategic merge does to the lists that patches of ours reach: containers, volumes, env, listeners.
 pub fn merge_named(base: &mut Value, patch: &Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => merge_objects(base, patch),
-        (Value::Array(base), Value::Array(patch)) if named(base) && named(patch) => merge_lists(base, patch),
+        (Value::Array(base), Value::Array(patch)) => match merge_key(base, patch) {
+            Some(key) => merge_lists(base, patch, key),
+            None => *base = patch.iter().map(without_nulls).collect(),
+        },
         (base, patch) => *base = without_nulls(patch),
     }
 }
@@ -29,10 +32,10 @@ fn merge_objects(base: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-fn merge_lists(base: &mut Vec<Value>, patch: &[Value]) {
+fn merge_lists(base: &mut Vec<Value>, patch: &[Value], key: &str) {
     for element in patch {
         let delete = element.get("$patch").and_then(Value::as_str) == Some("delete");
-        match base.iter().position(|existing| existing["name"] == element["name"]) {
+        match base.iter().position(|existing| existing[key] == element[key]) {
             Some(position) if delete => {
                 base.remove(position);
             }
@@ -43,9 +46,14 @@ fn merge_lists(base: &mut Vec<Value>, patch: &[Value]) {
     }
 }
 
-fn named(list: &[Value]) -> bool {
-    list.iter()
-        .all(|element| element.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty()))
+/// What tells the elements of a list apart: several volume mounts may share a name, so their path comes first.
+fn merge_key(base: &[Value], patch: &[Value]) -> Option<&'static str> {
+    let all_have = |key: &str| {
+        let has =
+            |element: &Value| element.get(key).and_then(Value::as_str).is_some_and(|value| !value.is_empty());
+        base.iter().chain(patch).all(has)
+    };
+    ["mountPath", "name"].into_iter().find(|key| all_have(key))
 }
 
 fn without_nulls(value: &Value) -> Value {
