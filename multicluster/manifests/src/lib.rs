@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - The same input gives the same objects.
-//! - An autoscaled Deployment never carries `replicas`; whoever creates it starts with the HPA's `minReplicas`.
+//! - An autoscaled Deployment never carries `replicas`; whoever creates it starts with [`Object::initial_replicas`].
 //! - Nothing here depends on the hub's process: a restarted hub changes no pod template.
 
 mod bootstrap;
@@ -34,7 +34,9 @@ pub use labels::{inventory_selector, member_labels};
 pub use names::shortened;
 pub use overrides::{Resolved, resolve_template};
 pub use relay::{RELAY_AUDIENCE, RELAY_SERVER_NAME, relay_identity_secret, relay_name};
-pub use resources::{Applied, Prepared, Resources};
+pub use resources::{Applied, Object, Prepared, Resources};
+
+use kube_core::DynamicObject;
 
 /// The objects of one fleet in one cluster.
 ///
@@ -45,5 +47,14 @@ pub fn build(input: &MemberInput) -> Result<Resources<Prepared>, ManifestError> 
         objects.extend(gateway::objects(input, workload)?);
     }
     patch::apply_overrides(&mut objects, &input.patches)?;
+    let objects = objects.into_iter().map(|object| with_initial_replicas(input, object)).collect();
     Ok(Resources::prepared(objects, input.gateways.clone()))
+}
+
+/// Deployments without `replicas` are those that an HPA scales.
+fn with_initial_replicas(input: &MemberInput, object: DynamicObject) -> Object {
+    let scaled =
+        resources::kind_of(&object) == "Deployment" && object.data.pointer("/spec/replicas").is_none();
+    let initial_replicas = scaled.then_some(input.template.autoscaling.min_replicas);
+    Object { object, initial_replicas }
 }

@@ -15,16 +15,26 @@ pub struct Prepared;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied;
 
+/// One object as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// The object for server-side apply with the field manager [`crds::FIELD_MANAGER`].
+    pub object: DynamicObject,
+    /// Number of replicas with which a missing Deployment is created, by the field manager
+    /// [`crds::FIELD_MANAGER_INIT`]. Only where an HPA owns the number; `object` then carries none.
+    pub initial_replicas: Option<i32>,
+}
+
 /// The objects of one fleet in one cluster, in the order in which they were built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources<State> {
-    objects: Vec<DynamicObject>,
+    objects: Vec<Object>,
     gateways: Vec<GatewayWorkload>,
     state: PhantomData<State>,
 }
 
 impl Resources<Prepared> {
-    pub(crate) fn prepared(objects: Vec<DynamicObject>, gateways: Vec<GatewayWorkload>) -> Self {
+    pub(crate) fn prepared(objects: Vec<Object>, gateways: Vec<GatewayWorkload>) -> Self {
         Self { objects, gateways, state: PhantomData }
     }
 
@@ -38,7 +48,7 @@ impl Resources<Prepared> {
 impl<State> Resources<State> {
     /// The objects.
     #[must_use]
-    pub fn objects(&self) -> &[DynamicObject] {
+    pub fn objects(&self) -> &[Object] {
         &self.objects
     }
 
@@ -51,7 +61,7 @@ impl<State> Resources<State> {
     /// The object of that kind, namespace and name.
     #[must_use]
     pub fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&DynamicObject> {
-        self.objects.iter().find(|object| {
+        self.objects.iter().map(|object| &object.object).find(|object| {
             kind_of(object) == kind
                 && object.metadata.namespace.as_deref().unwrap_or_default() == namespace
                 && object.metadata.name.as_deref() == Some(name)
