@@ -64,7 +64,7 @@ if [ "${1:-}" = --check ]; then
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "this is neither Debian nor Ubuntu; install what these packages bring: $missing"
-  echo "(all that is needed: $(echo $packages))"
+  printf "all that is needed:\n%s\n" "$packages"
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then

@@ -100,7 +100,9 @@ class Cgroup:
         available = directory.parent / "cgroup.controllers"
         if available.exists() and directory.name != "servers":
             for name in available.read_text().split():
-                (directory.parent / "cgroup.subtree_control").write_text(f"+{name}")
+                # A controller that is refused here (inside a container) is missed by kubelet, which says so better.
+                with contextlib.suppress(OSError):
+                    (directory.parent / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def _trees() -> list[Path]:
