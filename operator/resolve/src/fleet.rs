@@ -17,6 +17,7 @@ use operator_ir::{FailurePolicy, GatewayId, ObjectKind, ObjectRef, Origin, Plugi
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FleetFacts {
     pub(crate) object: ObjectRef,
+    pub(crate) uid: Option<String>,
     pub(crate) generation: i64,
     /// Namespace of the fleet's own gateway.
     pub(crate) namespace: String,
@@ -73,6 +74,7 @@ impl FleetFacts {
         });
         let by_reference = fleet.spec.plugins.iter().filter(|plugin| plugin.oci.is_none());
         Self {
+            uid: fleet.metadata.uid.clone(),
             generation: fleet.metadata.generation.unwrap_or_default(),
             namespace: fleet.target_namespace().to_owned(),
             listeners: fleet.spec.template.listeners.clone(),

@@ -51,6 +51,8 @@ struct Dirty {
     classes: BTreeSet<ObjectRef>,
     targets: BTreeSet<ObjectRef>,
     routes: BTreeSet<ObjectRef>,
+    /// Objects whose status went with a former object of their name.
+    reborn: BTreeSet<ObjectRef>,
 }
 
 impl Dirty {
@@ -91,6 +93,10 @@ impl Resolver {
                 Effect::default()
             }
         };
+        if let Some(gone) = effect.gone {
+            self.statuses.remove(&gone);
+            self.dirty.reborn.insert(gone);
+        }
         if let Some(node) = effect.node {
             self.dirty.add(node);
         }

@@ -10,6 +10,7 @@ use crate::{Object, ResolverOptions, gateway_api};
 use crds::gateway_api::{Gateway, GatewayClass, HttpRoute};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube_core::Resource;
 use operator_ir::{ObjectKind, ObjectRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) fleets: BTreeMap<ObjectRef, Arc<FleetFacts>>,
-    pub(crate) classes: BTreeMap<String, Arc<GatewayClass>>,
+    pub(crate) classes: BTreeMap<ObjectRef, Arc<GatewayClass>>,
     pub(crate) gateways: BTreeMap<ObjectRef, Arc<Gateway>>,
     pub(crate) routes: BTreeMap<ObjectRef, Arc<HttpRoute>>,
     pub(crate) ingresses: BTreeMap<ObjectRef, Arc<Ingress>>,
@@ -38,15 +39,17 @@ pub(crate) struct Effect {
     pub(crate) node: Option<ObjectRef>,
     /// Facts that others may have read.
     pub(crate) facts: Vec<Fact>,
+    /// The object that had this name is gone, and its status with it, also if another has taken its place.
+    pub(crate) gone: Option<ObjectRef>,
 }
 
 impl Effect {
     fn fact(fact: Fact) -> Self {
-        Self { node: None, facts: vec![fact] }
+        Self { facts: vec![fact], ..Self::default() }
     }
 
     fn node(object: ObjectRef) -> Self {
-        Self { node: Some(object), facts: Vec::new() }
+        Self { node: Some(object), ..Self::default() }
     }
 }
 
@@ -58,47 +61,29 @@ impl Store {
             Object::Fleet(fleet) => {
                 let facts = FleetFacts::of(&fleet, options);
                 let key = facts.object.clone();
+                let old = self.fleets.get(&key);
                 if options.fleet.as_ref().is_some_and(|only| *only != key)
-                    || self.fleets.get(&key).is_some_and(|old| **old == facts)
+                    || old.is_some_and(|old| **old == facts)
                 {
                     return Effect::default();
                 }
+                let gone = old.filter(|old| old.uid != facts.uid).map(|old| old.object.clone());
                 self.fleets.insert(key.clone(), Arc::new(facts));
-                Effect { node: Some(key), facts: vec![Fact::Fleets] }
+                Effect { node: Some(key), facts: vec![Fact::Fleets], gone }
             }
             Object::GatewayClass(class) => {
-                let name = class.metadata.name.clone().unwrap_or_default();
-                let same = |old: &Arc<GatewayClass>| {
-                    old.spec == class.spec && same_meta(&old.metadata, &class.metadata)
-                };
-                if self.classes.get(&name).is_some_and(same) {
-                    return Effect::default();
-                }
-                self.classes.insert(name.clone(), class);
-                Effect::node(ObjectRef::new(ObjectKind::GatewayClass, "", name))
+                replace(&mut self.classes, ObjectKind::GatewayClass, class, |old, new| old.spec == new.spec)
             }
             Object::Gateway(gateway) => {
-                let key = key_of(ObjectKind::Gateway, &gateway.metadata);
-                let same = |old: &Arc<Gateway>| {
-                    old.spec == gateway.spec && same_meta(&old.metadata, &gateway.metadata)
-                };
-                replace(&mut self.gateways, key, gateway.clone(), same)
+                replace(&mut self.gateways, ObjectKind::Gateway, gateway, |old, new| old.spec == new.spec)
             }
             Object::HttpRoute(route) => {
-                let key = key_of(ObjectKind::HTTPRoute, &route.metadata);
-                let same = |old: &Arc<HttpRoute>| {
-                    old.spec == route.spec && same_meta(&old.metadata, &route.metadata)
-                };
-                replace(&mut self.routes, key, route.clone(), same)
+                replace(&mut self.routes, ObjectKind::HTTPRoute, route, |old, new| old.spec == new.spec)
             }
             Object::Ingress(ingress) => {
-                let key = key_of(ObjectKind::Ingress, &ingress.metadata);
-                let same = |old: &Arc<Ingress>| {
-                    old.spec == ingress.spec
-                        && old.metadata.annotations == ingress.metadata.annotations
-                        && same_meta(&old.metadata, &ingress.metadata)
-                };
-                replace(&mut self.ingresses, key, ingress.clone(), same)
+                replace(&mut self.ingresses, ObjectKind::Ingress, ingress, |old, new| {
+                    old.spec == new.spec && old.metadata.annotations == new.metadata.annotations
+                })
             }
             other => self.upsert_facts(other),
         }
@@ -161,7 +146,7 @@ impl Store {
     pub(crate) fn delete(&mut self, object: ObjectRef) -> Effect {
         let there = match object.kind {
             ObjectKind::GatewayFleet => self.fleets.remove(&object).is_some(),
-            ObjectKind::GatewayClass => self.classes.remove(&object.name).is_some(),
+            ObjectKind::GatewayClass => self.classes.remove(&object).is_some(),
             ObjectKind::Gateway => self.gateways.remove(&object).is_some(),
             ObjectKind::HTTPRoute => self.routes.remove(&object).is_some(),
             ObjectKind::Ingress => self.ingresses.remove(&object).is_some(),
@@ -178,9 +163,11 @@ impl Store {
             return Effect::default();
         }
         match object.kind {
-            ObjectKind::GatewayFleet => Effect { node: Some(object), facts: vec![Fact::Fleets] },
+            ObjectKind::GatewayFleet => {
+                Effect { node: Some(object.clone()), facts: vec![Fact::Fleets], gone: Some(object) }
+            }
             ObjectKind::GatewayClass | ObjectKind::Gateway | ObjectKind::HTTPRoute | ObjectKind::Ingress => {
-                Effect::node(object)
+                Effect { gone: Some(object.clone()), ..Effect::node(object) }
             }
             ObjectKind::IngressClass => ingress_class_effect(object.name),
             ObjectKind::ReferenceGrant => Effect::fact(Fact::Grants(object.namespace)),
@@ -190,25 +177,27 @@ impl Store {
     }
 }
 
-fn replace<T>(
+fn replace<T: Resource>(
     map: &mut BTreeMap<ObjectRef, Arc<T>>,
-    key: ObjectRef,
-    value: Arc<T>,
-    same: impl FnOnce(&Arc<T>) -> bool,
+    kind: ObjectKind,
+    new: Arc<T>,
+    same: impl FnOnce(&T, &T) -> bool,
 ) -> Effect {
-    let unchanged = map.get(&key).is_some_and(same);
-    // Also an unchanged object replaces the old one, so that the cache that we share it with can drop the old one.
-    map.insert(key.clone(), value);
-    if unchanged { Effect::default() } else { Effect::node(key) }
+    let key = key_of(kind, new.meta());
+    // Also an equal object replaces the old one, so that the cache that we share it with can drop the old one.
+    let Some(old) = map.insert(key.clone(), new.clone()) else { return Effect::node(key) };
+    let (old_meta, meta) = (old.meta(), new.meta());
+    if old_meta.uid != meta.uid {
+        return Effect { gone: Some(key.clone()), ..Effect::node(key) };
+    }
+    let same_meta =
+        old_meta.generation == meta.generation && old_meta.creation_timestamp == meta.creation_timestamp;
+    if same_meta && same(&old, &new) { Effect::default() } else { Effect::node(key) }
 }
 
 fn ingress_class_effect(name: String) -> Effect {
     let class = Fact::Object(ObjectRef::new(ObjectKind::IngressClass, "", name));
-    Effect { node: None, facts: vec![class, Fact::IngressDefault] }
-}
-
-fn same_meta(old: &ObjectMeta, new: &ObjectMeta) -> bool {
-    old.generation == new.generation && old.creation_timestamp == new.creation_timestamp
+    Effect { facts: vec![class, Fact::IngressDefault], ..Effect::default() }
 }
 
 fn key_of(kind: ObjectKind, meta: &ObjectMeta) -> ObjectRef {

@@ -33,7 +33,8 @@ struct Work {
 impl Resolver {
     /// Resolves everything that the changes since the last settlement touch, and nothing else.
     pub fn settle(&mut self) -> Settled {
-        let mut work = Work::default();
+        let reborn = std::mem::take(&mut self.dirty.reborn);
+        let mut work = Work { verdicts: reborn.into_iter().filter(is_target).collect(), ..Work::default() };
         for class in std::mem::take(&mut self.dirty.classes) {
             self.settle_class(&class, &mut work);
         }
@@ -54,7 +55,7 @@ impl Resolver {
     }
 
     fn settle_class(&mut self, object: &ObjectRef, work: &mut Work) {
-        let class = self.store.classes.get(&object.name).cloned();
+        let class = self.store.classes.get(object).cloned();
         let mut view = View::new(&self.options, &self.store, &self.derived);
         let resolved = class.as_ref().and_then(|class| resolve_class(class, &mut view));
         self.dependents.record(object, view.into_read());
@@ -306,6 +307,10 @@ impl Resolver {
         };
         work.statuses.insert(object.clone(), StatusChange { object: object.clone(), generation, status });
     }
+}
+
+fn is_target(object: &ObjectRef) -> bool {
+    matches!(object.kind, ObjectKind::Gateway | ObjectKind::GatewayFleet)
 }
 
 impl Work {
