@@ -2,3 +2,48 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Connections to endpoints: pools for HTTP/1.1 and HTTP/2, balancing, outlier ejection, circuit breakers.
+//!
+//! One [`UpstreamRegistry`] for the process holds what workers share: counters, limits and passive health, all atomics. Each worker has
+//! its own [`Upstreams`] with its own connections, on its own thread; nothing there is `Send`, nothing is locked.
+//!
+//! ```text
+//! upstreams.pick(&snapshot, "cluster", &context) -> Picked     host by priority, health, policy
+//! upstreams.send(&picked, request)               -> Response   connection from the pool, or a new one
+//!     body to its end                                           connection back into the pool
+//! ```
+//!
+//! A cluster costs something once it is used. A worker notices a change of a cluster when it picks from it: the parts of a snapshot that did not
+//! change are the same allocations. Pools and health of endpoints that stay are kept.
+
+mod balancer;
+mod body;
+mod connect;
+mod error;
+mod host;
+mod lease;
+mod metrics;
+mod picker;
+mod pool;
+mod registry;
+mod send;
+mod stream;
+mod tls;
+mod upstreams;
+mod view;
+mod wire;
+mod worker_cluster;
+
+pub use body::UpstreamBody;
+pub use error::{ConnectError, PickError, SendError, SendErrorKind};
+pub use host::{HostState, Outcome};
+pub use metrics::{ClusterMetrics, Metric, MetricKind};
+pub use registry::{ClusterState, UpstreamRegistry};
+pub use upstreams::{PickContext, Picked, RetryPermit, Upstreams};
+
+use bytes::Bytes;
+use std::error::Error;
+
+/// The body of a request. It stays on its worker's thread, so it need not be `Send`.
+pub trait RequestBody: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
+
+impl<B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static> RequestBody for B {}

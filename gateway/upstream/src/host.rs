@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A host's passive state, shared by all workers and kept across configuration changes.
+
+use gateway_config::{EndpointAddress, OutlierDetection};
+use http::StatusCode;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What is known about one endpoint of a cluster.
+#[derive(Debug)]
+pub struct HostState {
+    address: EndpointAddress,
+    active: AtomicU32,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    consecutive_5xx: AtomicU32,
+    consecutive_gateway: AtomicU32,
+    ejections: AtomicU32,
+    /// Milliseconds on the registry's clock; 0: in service.
+    ejected_until: AtomicU64,
+}
+
+/// How an attempt ended, for outlier detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer came.
+    Status(StatusCode),
+    /// No answer came: connection failure, reset, timeout.
+    Failure,
+}
+
+impl HostState {
+    pub(crate) fn new(address: EndpointAddress) -> Self {
+        Self {
+            address,
+            active: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            consecutive_5xx: AtomicU32::new(0),
+            consecutive_gateway: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> &EndpointAddress {
+        &self.address
+    }
+
+    /// Requests being handled.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that failed or were answered 5xx.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is out of service now.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn begin(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts an outcome; true where the host has failed often enough in a row to be ejected.
+    pub(crate) fn count(&self, outcome: Outcome, policy: Option<&OutlierDetection>) -> bool {
+        let (bad, gateway) = match outcome {
+            Outcome::Status(status) => (status.is_server_error(), matches!(status.as_u16(), 502..=504)),
+            Outcome::Failure => (true, true),
+        };
+        if !bad {
+            // Stores only where needed: a healthy host's cache line stays shared.
+            if self.consecutive_5xx.load(Ordering::Relaxed) != 0 {
+                self.consecutive_5xx.store(0, Ordering::Relaxed);
+            }
+            if self.consecutive_gateway.load(Ordering::Relaxed) != 0 {
+                self.consecutive_gateway.store(0, Ordering::Relaxed);
+            }
+            return false;
+        }
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let in_row = self.consecutive_5xx.fetch_add(1, Ordering::Relaxed) + 1;
+        let gateway_in_row = if gateway {
+            self.consecutive_gateway.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            self.consecutive_gateway.store(0, Ordering::Relaxed);
+            0
+        };
+        let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit.max(1));
+        policy.is_some_and(|policy| reached(policy.consecutive_5xx, in_row) || reached(policy.consecutive_gateway_failure, gateway_in_row))
+    }
+
+    /// Takes it out of service; gives the end of that, or none where it is out already.
+    pub(crate) fn eject(&self, now: u64, policy: &OutlierDetection) -> Option<u64> {
+        let times = self.ejections.load(Ordering::Relaxed).saturating_add(1);
+        let longest = policy.max_ejection_time.max(policy.base_ejection_time);
+        let length = policy.base_ejection_time.saturating_mul(times).min(longest).max(Duration::from_millis(1));
+        let until = now.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)).max(1);
+        self.ejected_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        self.ejections.store(times, Ordering::Relaxed);
+        Some(until)
+    }
+
+    /// Puts it back where its time is over; gives the end of its time where it is still out.
+    pub(crate) fn return_if_due(&self, now: u64) -> Result<bool, u64> {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return Ok(false);
+        }
+        if until > now {
+            return Err(until);
+        }
+        self.consecutive_5xx.store(0, Ordering::Relaxed);
+        self.consecutive_gateway.store(0, Ordering::Relaxed);
+        Ok(self.ejected_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok())
+    }
+
+    /// Ends an ejection at once (outlier detection was switched off).
+    pub(crate) fn reinstate(&self) -> bool {
+        self.ejected_until.swap(0, Ordering::Relaxed) != 0
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Counters and gauges of a cluster, under Envoy's names, shared by all workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// The numbers of one cluster.
+        #[derive(Debug, Default)]
+        pub struct ClusterMetrics {
+            $($(#[$doc])* pub $name: Metric,)*
+        }
+
+        impl ClusterMetrics {
+            /// All numbers, by name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, MetricKind, u64)> {
+                [$((stringify!($name), MetricKind::$kind, self.$name.get()),)*].into_iter()
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Connections that were started.
+    upstream_cx_total: Counter,
+    /// Connections that are open or being opened.
+    upstream_cx_active: Gauge,
+    /// HTTP/1.1 connections made.
+    upstream_cx_http1_total: Counter,
+    /// HTTP/2 connections made.
+    upstream_cx_http2_total: Counter,
+    /// Connections that could not be made.
+    upstream_cx_connect_fail: Counter,
+    /// Of these, those that took too long.
+    upstream_cx_connect_timeout: Counter,
+    /// Times that the limit of connections held a new one back.
+    upstream_cx_overflow: Counter,
+    /// Bytes received.
+    upstream_cx_rx_bytes_total: Counter,
+    /// Bytes sent.
+    upstream_cx_tx_bytes_total: Counter,
+    /// Requests, retries included.
+    upstream_rq_total: Counter,
+    /// Requests being handled.
+    upstream_rq_active: Gauge,
+    /// Requests that had to wait for a connection.
+    upstream_rq_pending_total: Counter,
+    /// Requests that are waiting for a connection.
+    upstream_rq_pending_active: Gauge,
+    /// Requests refused by a limit.
+    upstream_rq_pending_overflow: Counter,
+    /// Requests failed because no connection could be made.
+    upstream_rq_pending_failure_eject: Counter,
+    /// Requests whose time ran out.
+    upstream_rq_timeout: Counter,
+    /// Attempts whose time ran out.
+    upstream_rq_per_try_timeout: Counter,
+    /// Retries.
+    upstream_rq_retry: Counter,
+    /// Retries that are running.
+    upstream_rq_retry_active: Gauge,
+    /// Retries refused by the limit.
+    upstream_rq_retry_overflow: Counter,
+    /// Requests that went well after a retry.
+    upstream_rq_retry_success: Counter,
+    /// Streams that the peer reset.
+    upstream_rq_rx_reset: Counter,
+    /// Answers 1xx.
+    upstream_rq_1xx: Counter,
+    /// Answers 2xx.
+    upstream_rq_2xx: Counter,
+    /// Answers 3xx.
+    upstream_rq_3xx: Counter,
+    /// Answers 4xx.
+    upstream_rq_4xx: Counter,
+    /// Answers 5xx.
+    upstream_rq_5xx: Counter,
+    /// Times that no host could be picked.
+    upstream_cx_none_healthy: Counter,
+    /// Picks made among all hosts because too few are healthy.
+    lb_healthy_panic: Counter,
+    /// Hosts.
+    membership_total: Gauge,
+    /// Hosts that take requests.
+    membership_healthy: Gauge,
+    /// Times that the set of hosts changed.
+    membership_change: Counter,
+    /// Hosts that are ejected.
+    outlier_detection_ejections_active: Gauge,
+    /// Ejections.
+    outlier_detection_ejections_enforced_total: Counter,
+    /// Ejections held back by the largest share.
+    outlier_detection_ejections_overflow: Counter,
+}
+
+impl ClusterMetrics {
+    /// Counts an answer by the first digit of its status.
+    pub(crate) fn count_status(&self, status: http::StatusCode) {
+        match status.as_u16() / 100 {
+            1 => self.upstream_rq_1xx.add(1),
+            2 => self.upstream_rq_2xx.add(1),
+            3 => self.upstream_rq_3xx.add(1),
+            4 => self.upstream_rq_4xx.add(1),
+            _ => self.upstream_rq_5xx.add(1),
+        }
+    }
+}
+
+/// One number.
+#[derive(Debug, Default)]
+pub struct Metric(AtomicU64);
+
+impl Metric {
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds one where the number is below `limit`.
+    pub(crate) fn add_below(&self, limit: u32) -> bool {
+        let limit = u64::from(limit);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + 1)).is_ok()
+    }
+}

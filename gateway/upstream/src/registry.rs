@@ -1,0 +1,184 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Clusters that were used, with the state that all workers share.
+
+use crate::host::{HostState, Outcome};
+use crate::metrics::ClusterMetrics;
+use crate::view::ClusterView;
+use gateway_config::{Cluster, EndpointAddress};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
+
+/// All clusters that were used since the start; one for the process.
+#[derive(Debug)]
+pub struct UpstreamRegistry {
+    clusters: RwLock<HashMap<Box<str>, Arc<ClusterState>>>,
+    started: Instant,
+}
+
+/// What workers share about one cluster. Lives as long as the cluster is configured, also while its settings change.
+#[derive(Debug)]
+pub struct ClusterState {
+    name: Box<str>,
+    started: Instant,
+    /// The numbers.
+    pub metrics: ClusterMetrics,
+    /// Goes up when a host's health changes.
+    health_epoch: AtomicU64,
+    /// When the next ejection ends, milliseconds on the clock; `u64::MAX`: none.
+    next_return: AtomicU64,
+    hosts: Mutex<HashMap<EndpointAddress, Arc<HostState>>>,
+    pub(crate) view: Mutex<Option<Arc<ClusterView>>>,
+}
+
+impl UpstreamRegistry {
+    /// An empty registry; call it inside a tokio runtime or outside, its clock is tokio's.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { clusters: RwLock::default(), started: Instant::now() })
+    }
+
+    /// The state of a cluster, made where there is none.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Arc<ClusterState> {
+        if let Some(state) = self.clusters.read().get(name) {
+            return Arc::clone(state);
+        }
+        let mut clusters = self.clusters.write();
+        let state = clusters.entry(name.into()).or_insert_with(|| Arc::new(ClusterState::new(name, self.started)));
+        Arc::clone(state)
+    }
+
+    /// All clusters that were used, in no particular order; for pages, not for the request path.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<Arc<ClusterState>> {
+        self.clusters.read().values().cloned().collect()
+    }
+
+    /// Forgets clusters that are no longer configured.
+    pub fn retain(&self, configured: impl Fn(&str) -> bool) {
+        if self.clusters.read().keys().any(|name| !configured(name)) {
+            self.clusters.write().retain(|name, _| configured(name));
+        }
+    }
+}
+
+impl ClusterState {
+    fn new(name: &str, started: Instant) -> Self {
+        Self {
+            name: name.into(),
+            started,
+            metrics: ClusterMetrics::default(),
+            health_epoch: AtomicU64::new(0),
+            next_return: AtomicU64::new(u64::MAX),
+            hosts: Mutex::default(),
+            view: Mutex::default(),
+        }
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its hosts, in no particular order.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Arc<HostState>> {
+        self.hosts.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// States of these addresses: kept ones where they are known; the others are forgotten.
+    pub(crate) fn keep_hosts<'a>(&self, addresses: impl Iterator<Item = &'a EndpointAddress>) -> Vec<Arc<HostState>> {
+        let mut hosts = self.hosts.lock();
+        let mut kept = HashMap::with_capacity(hosts.len());
+        let mut list = Vec::new();
+        for address in addresses {
+            let host = kept.entry(address.clone()).or_insert_with(|| {
+                let known = hosts.get(address).cloned();
+                known.unwrap_or_else(|| Arc::new(HostState::new(address.clone())))
+            });
+            list.push(Arc::clone(host));
+        }
+        *hosts = kept;
+        let ejected = hosts.values().filter(|host| host.is_ejected()).count();
+        self.metrics.outlier_detection_ejections_active.set(ejected as u64);
+        list
+    }
+
+    /// The epoch of health, after ejections that are over have ended.
+    pub(crate) fn health_epoch(&self) -> u64 {
+        if self.next_return.load(Ordering::Relaxed) != u64::MAX {
+            self.end_ejections();
+        }
+        self.health_epoch.load(Ordering::Acquire)
+    }
+
+    fn end_ejections(&self) {
+        let now = self.now();
+        if self.next_return.load(Ordering::Relaxed) > now {
+            return;
+        }
+        let hosts = self.hosts.lock();
+        let mut next = u64::MAX;
+        let mut changed = false;
+        for host in hosts.values() {
+            match host.return_if_due(now) {
+                Ok(returned) => changed |= returned,
+                Err(until) => next = next.min(until),
+            }
+        }
+        self.next_return.store(next, Ordering::Relaxed);
+        if changed {
+            self.health_changed(&hosts);
+        }
+    }
+
+    fn health_changed(&self, hosts: &HashMap<EndpointAddress, Arc<HostState>>) {
+        let ejected = hosts.values().filter(|host| host.is_ejected()).count();
+        self.metrics.outlier_detection_ejections_active.set(ejected as u64);
+        self.health_epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Judges a host by the outcome of an attempt.
+    pub(crate) fn report(&self, host: &HostState, outcome: Outcome, cluster: &Cluster) {
+        let policy = cluster.outlier_detection.as_ref();
+        if !host.count(outcome, policy) || host.is_ejected() {
+            return;
+        }
+        let Some(policy) = policy else { return };
+        let hosts = self.hosts.lock();
+        if !hosts.contains_key(host.address()) {
+            return;
+        }
+        let ejected = hosts.values().filter(|host| host.is_ejected()).count();
+        let allowed = (hosts.len() * usize::from(policy.max_ejection_percent) / 100).max(1);
+        if ejected >= allowed {
+            self.metrics.outlier_detection_ejections_overflow.add(1);
+            return;
+        }
+        if let Some(until) = host.eject(self.now(), policy) {
+            self.metrics.outlier_detection_ejections_enforced_total.add(1);
+            self.next_return.fetch_min(until, Ordering::Relaxed);
+            self.health_changed(&hosts);
+            tracing::warn!(cluster = %self.name, host = %host.address(), "host ejected after consecutive failures");
+        }
+    }
+
+    /// Ends all ejections where the policy is gone.
+    pub(crate) fn policy_removed(&self) {
+        let hosts = self.hosts.lock();
+        if hosts.values().fold(false, |changed, host| host.reinstate() || changed) {
+            self.next_return.store(u64::MAX, Ordering::Relaxed);
+            self.health_changed(&hosts);
+        }
+    }
+}

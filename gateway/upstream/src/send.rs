@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sending a request over a connection of the pool, and what its outcome says about the host.
+
+use crate::RequestBody;
+use crate::body::UpstreamBody;
+use crate::error::{SendError, SendErrorKind};
+use crate::host::{HostState, Outcome};
+use crate::lease::{Lease, Link};
+use crate::pool::HostPool;
+use crate::registry::ClusterState;
+use crate::wire;
+use gateway_config::Cluster;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use std::error::Error;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Connections that may turn out dead before a request is given up; a fresh one follows in any case.
+const STALE_LIMIT: usize = 8;
+
+/// Counts a request as active on its cluster and host.
+#[derive(Debug)]
+pub(crate) struct ActiveRequest {
+    state: Arc<ClusterState>,
+    host: Arc<HostState>,
+}
+
+impl ActiveRequest {
+    /// None where the cluster's limit of requests is reached.
+    pub(crate) fn begin(state: &Arc<ClusterState>, host: &Arc<HostState>, limit: u32) -> Option<Self> {
+        if !state.metrics.upstream_rq_active.add_below(limit) {
+            state.metrics.upstream_rq_pending_overflow.add(1);
+            return None;
+        }
+        state.metrics.upstream_rq_total.add(1);
+        host.begin();
+        Some(Self { state: Arc::clone(state), host: Arc::clone(host) })
+    }
+
+    pub(crate) fn count_reset(&self) {
+        self.state.metrics.upstream_rq_rx_reset.add(1);
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.state.metrics.upstream_rq_active.sub(1);
+        self.host.end();
+    }
+}
+
+/// Sends a request to one host.
+pub(crate) async fn send<B: RequestBody>(
+    pool: &Rc<HostPool<B>>,
+    host: &Arc<HostState>,
+    cluster: &Cluster,
+    mut request: Request<B>,
+) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
+    let state = &pool.state;
+    let Some(active) = ActiveRequest::begin(state, host, cluster.circuit_breakers.max_requests) else {
+        return Err(SendError::unsent(SendErrorKind::Overflow, request, None));
+    };
+    let connect = *request.method() == Method::CONNECT;
+    let mut stale = 0;
+    loop {
+        let mut lease = match pool.checkout().await {
+            Ok(lease) => lease,
+            Err(error) => {
+                let kind = error.kind();
+                if kind != SendErrorKind::Overflow {
+                    state.report(host, Outcome::Failure, cluster);
+                }
+                return Err(SendError::unsent(kind, request, Some(Box::new(error))));
+            }
+        };
+        let scheme = if cluster.tls.is_some() { "https" } else { "http" };
+        if let Err(error) = wire::prepare(&mut request, lease.is_http2(), scheme) {
+            return Err(SendError::unsent(SendErrorKind::Request, request, Some(Box::new(error))));
+        }
+        let reused = lease.reused;
+        match transmit(&mut lease, request).await {
+            Ok(response) => {
+                state.metrics.count_status(response.status());
+                state.report(host, Outcome::Status(response.status()), cluster);
+                return Ok(with_body(response, lease, active, connect));
+            }
+            Err((unsent, error)) => match unsent {
+                // Nothing was sent: the connection was dead already.
+                Some(unsent) if reused && stale < STALE_LIMIT => {
+                    stale += 1;
+                    request = unsent;
+                }
+                unsent => {
+                    let error = failure(error, unsent);
+                    if error.kind != SendErrorKind::Request {
+                        state.metrics.upstream_rq_rx_reset.add(1);
+                        state.report(host, Outcome::Failure, cluster);
+                    }
+                    return Err(error);
+                }
+            },
+        }
+    }
+}
+
+/// Why nothing came back: the request where nothing of it was sent, and what the connection said.
+type TransmitError<B> = (Option<Request<B>>, Option<hyper::Error>);
+
+async fn transmit<B: RequestBody>(lease: &mut Lease<B>, request: Request<B>) -> Result<Response<Incoming>, TransmitError<B>> {
+    let result = match lease.start() {
+        Some(Link::Http1(connection)) => connection.sender.try_send_request(request).await,
+        Some(Link::Http2(connection)) => connection.sender.clone().try_send_request(request).await,
+        None => return Err((Some(request), None)),
+    };
+    result.map_err(|mut error| (error.take_message(), Some(error.into_error())))
+}
+
+fn with_body<B: RequestBody>(response: Response<Incoming>, lease: Lease<B>, active: ActiveRequest, connect: bool) -> Response<UpstreamBody<B>> {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
+    response.map(|incoming| match switched {
+        true => UpstreamBody::switched(incoming, lease, active),
+        false => UpstreamBody::new(incoming, lease, active),
+    })
+}
+
+fn failure<B>(error: Option<hyper::Error>, unsent: Option<Request<B>>) -> SendError<B> {
+    let Some(error) = error else {
+        return SendError { kind: SendErrorKind::Reset, sent: unsent.is_none(), request: unsent.map(Box::new), source: None };
+    };
+    let refused = stream_error(&error).is_some_and(|h2| {
+        let reason = h2.reason();
+        reason == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && reason == Some(h2::Reason::NO_ERROR))
+    });
+    let kind = if refused {
+        SendErrorKind::Refused
+    } else if error.is_user() || error.is_body_write_aborted() {
+        SendErrorKind::Request
+    } else if error.is_parse() {
+        SendErrorKind::Protocol
+    } else {
+        SendErrorKind::Reset
+    };
+    let sent = unsent.is_none() && !refused && !error.is_canceled();
+    SendError { kind, sent, request: unsent.map(Box::new), source: Some(Box::new(error)) }
+}
+
+fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut next = error.source();
+    while let Some(source) = next {
+        if let Some(found) = source.downcast_ref::<h2::Error>() {
+            return Some(found);
+        }
+        next = source.source();
+    }
+    None
+}

@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A connection's bytes: plain or TLS, counted while it is open.
+
+use crate::registry::ClusterState;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// Counts a connection as active from the first attempt until it is gone.
+#[derive(Debug)]
+pub(crate) struct ConnectionCount(Arc<ClusterState>);
+
+impl ConnectionCount {
+    /// Counts where the limit allows it, or anyway where it is the pool's only connection: no host starves (as in Envoy).
+    pub(crate) fn open(state: &Arc<ClusterState>, limit: u32, only: bool) -> Option<Self> {
+        let metrics = &state.metrics;
+        if only {
+            metrics.upstream_cx_active.add(1);
+        } else if !metrics.upstream_cx_active.add_below(limit) {
+            metrics.upstream_cx_overflow.add(1);
+            return None;
+        }
+        metrics.upstream_cx_total.add(1);
+        Some(Self(Arc::clone(state)))
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.0.metrics.upstream_cx_active.sub(1);
+    }
+}
+
+/// Plain or encrypted bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A counted connection.
+#[derive(Debug)]
+pub(crate) struct UpstreamStream {
+    transport: Transport,
+    count: ConnectionCount,
+}
+
+impl UpstreamStream {
+    pub(crate) fn new(transport: Transport, count: ConnectionCount) -> Self {
+        Self { transport, count }
+    }
+
+    /// Whether ALPN chose HTTP/2.
+    pub(crate) fn negotiated_http2(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => false,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.count.0.metrics.upstream_cx_tx_bytes_total.add(bytes as u64);
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let this = &mut *self;
+        ready!(match &mut this.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        })?;
+        this.count.0.metrics.upstream_cx_rx_bytes_total.add((buf.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        })?;
+        self.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = ready!(match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        })?;
+        self.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The form of a request on HTTP/1.1 and HTTP/2: both are made from either, so that a request may move between connections.
+
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, InvalidUri, InvalidUriParts, Parts, PathAndQuery, Scheme};
+use http::{Method, Request, Uri, Version};
+
+/// A request that has no valid form.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FormError {
+    /// No authority in the target, no host header.
+    #[error("the request has no authority")]
+    NoAuthority,
+    /// The host header is no authority.
+    #[error("the host header is not an authority")]
+    BadAuthority(#[source] InvalidUri),
+    /// The parts do not make a target.
+    #[error("the request target is malformed")]
+    Target(#[source] InvalidUriParts),
+    /// The scheme is malformed.
+    #[error("the scheme is malformed")]
+    Scheme(#[source] InvalidUri),
+}
+
+/// Brings the target, host header and version into the form that the connection's protocol wants.
+pub(crate) fn prepare<B>(request: &mut Request<B>, http2: bool, scheme: &str) -> Result<(), FormError> {
+    if http2 { prepare_http2(request, scheme) } else { prepare_http1(request) }
+}
+
+/// Origin form with a host header (RFC 9112, 3.2); CONNECT keeps its authority form.
+fn prepare_http1<B>(request: &mut Request<B>) -> Result<(), FormError> {
+    *request.version_mut() = Version::HTTP_11;
+    if !request.headers().contains_key(HOST) {
+        let authority = request.uri().authority().ok_or(FormError::NoAuthority)?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| FormError::NoAuthority)?;
+        request.headers_mut().insert(HOST, host);
+    }
+    if *request.method() != Method::CONNECT && (request.uri().authority().is_some() || request.uri().scheme().is_some()) {
+        let mut parts = Parts::default();
+        parts.path_and_query = Some(path_of(request.uri()));
+        *request.uri_mut() = Uri::from_parts(parts).map_err(FormError::Target)?;
+    }
+    Ok(())
+}
+
+/// Absolute form without a host header (RFC 9113, 8.3.1).
+fn prepare_http2<B>(request: &mut Request<B>, scheme: &str) -> Result<(), FormError> {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(HOST);
+    if request.uri().authority().is_some() && (request.uri().scheme().is_some() || *request.method() == Method::CONNECT) {
+        return Ok(());
+    }
+    let authority = match (request.uri().authority(), host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(FormError::BadAuthority)?,
+        (None, None) => return Err(FormError::NoAuthority),
+    };
+    let mut parts = Parts::default();
+    parts.path_and_query = Some(path_of(request.uri()));
+    parts.scheme = Some(Scheme::try_from(scheme).map_err(FormError::Scheme)?);
+    parts.authority = Some(authority);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(FormError::Target)?;
+    Ok(())
+}
+
+fn path_of(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prepare;
+    use http::{Request, Version, header::HOST};
+
+    #[test]
+    fn requests_move_between_protocols() {
+        let mut request = Request::get("/a?b=c").header(HOST, "shop.example:8080").body(()).unwrap();
+        prepare(&mut request, true, "https").unwrap();
+        assert_eq!(request.uri(), "https://shop.example:8080/a?b=c");
+        assert_eq!((request.version(), request.headers().get(HOST)), (Version::HTTP_2, None));
+        prepare(&mut request, false, "https").unwrap();
+        assert_eq!(request.uri(), "/a?b=c");
+        assert_eq!((request.version(), request.headers()[HOST].to_str().unwrap()), (Version::HTTP_11, "shop.example:8080"));
+    }
+
+    #[test]
+    fn a_request_without_authority_is_refused() {
+        for http2 in [false, true] {
+            let mut request = Request::get("/").body(()).unwrap();
+            assert!(prepare(&mut request, http2, "http").is_err());
+        }
+        let mut request = Request::get("/").header(HOST, "a b").body(()).unwrap();
+        assert!(prepare(&mut request, true, "http").is_err());
+    }
+}
