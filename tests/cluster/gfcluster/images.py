@@ -43,6 +43,9 @@ def archive(image: SystemImage) -> Path:
     key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:16]
     path = cache.root() / "images" / f"{image.tool}-{key}.tar"
     if not path.exists():
+        # Making one takes a moment; keeping those of every former state takes gigabytes.
+        for former in path.parent.glob(f"{image.tool}-{'?' * 16}.tar"):
+            former.unlink(missing_ok=True)
         options = oci.Options(entrypoint=(f"/{image.tool}",), user=image.user, labels=_labels(image.tool))
         oci.write_archive(oci.build(rootfs.layers_for(program, f"/{image.tool}"), options), list(image.references), path)
     return path

@@ -19,7 +19,7 @@ MISSING = re.compile(r"^\s*(\S+) => not found$", re.MULTILINE)
 def base() -> list[File]:
     """Users, certificates and a directory for temporary files."""
     files = [
-        File("etc/passwd", b"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"),
+        File("etc/passwd", b"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"),
         File("etc/group", b"root:x:0:\nnonroot:x:65532:\n"),
         File("etc/nsswitch.conf", b"hosts: files dns\n"),
         File("home/nonroot", None, 0o755),

@@ -37,14 +37,14 @@ def from_repository(
     return Recipe(name, about, inputs, build, name)
 
 
-def from_module(name: str, about: str, package: str, version: str) -> Recipe:
+def from_module(name: str, about: str, package: str, version: str, ldflags: str = "-s -w") -> Recipe:
     """Builds a published program exactly as its own module file pins its dependencies."""
 
     def inputs() -> list[bytes]:
-        return [word.encode() for word in (package, version, _version(None))]
+        return [word.encode() for word in (package, version, ldflags, _version(None))]
 
     def build(out: Path, log: TextIO) -> None:
-        _go(["install", "-trimpath", "-ldflags=-s -w", f"{package}@{version}"], log, out, None, out)
+        _go(["install", "-trimpath", f"-ldflags={ldflags}", f"{package}@{version}"], log, out, None, out)
         built = out / package.rsplit("/", 1)[-1]
         if built.exists() and built.name != name:
             built.rename(out / name)

