@@ -42,15 +42,13 @@ pub(crate) fn resolve_ingress(ingress: &Ingress, view: &mut View<'_>) -> RouteOu
         .collect();
     let mut outcome = RouteOutcome::default();
     let mut gateways = BTreeSet::new();
-    for fleet in fleets {
-        let Some(target) = view.target(&fleet).filter(|target| target.active).cloned() else {
-            problems.add(
-                None,
-                Reason::NoMatchingParent,
-                format!("{fleet} has no listeners; set template.listeners"),
-            );
-            continue;
-        };
+    let targets: Vec<_> = fleets.iter().filter_map(|fleet| view.target(fleet).cloned()).collect();
+    if targets.iter().all(|target| !target.active) {
+        let names: Vec<_> = fleets.iter().map(ToString::to_string).collect();
+        let message = format!("{} has no listeners to attach to; set template.listeners", names.join(", "));
+        problems.add(None, Reason::NoMatchingParent, message);
+    }
+    for target in targets.into_iter().filter(|target| target.active) {
         if attach(&target, &by_host, &mut outcome, &mut problems) {
             gateways.insert(target.gateway.clone());
         }

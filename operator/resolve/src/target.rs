@@ -4,7 +4,7 @@
 //! What routes attach to: the listeners of a Gateway or of a fleet's own gateway, in one shape.
 
 mod listeners;
-mod ports;
+mod pod_ports;
 
 pub(crate) use listeners::{Declared, judge};
 
@@ -14,7 +14,7 @@ use operator_ir::{
     Action, DirectResponse, GatewayId, HostPattern, ObjectRef, Origin, PathMatch, Plugin, RequestMatch,
     RouteTableId, Rule, RuleFilters, SecretId, VirtualHost, VirtualHostId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is known of a Gateway or fleet once it is resolved.
@@ -40,7 +40,7 @@ pub struct GatewayInfo {
     pub object: ObjectRef,
     /// The fleet that it belongs to.
     pub fleet: ObjectRef,
-    /// Ports that are served, each once, ascending.
+    /// Ports of accepted listeners, each once, ascending. They stay while a certificate is missing. May be empty.
     pub ports: Vec<u16>,
     /// `spec.infrastructure.labels` of the Gateway.
     pub labels: BTreeMap<String, String>,
@@ -70,7 +70,9 @@ pub(crate) struct TargetListener {
     pub(crate) namespaces: AllowedNamespaces,
     /// Whether HTTPRoutes may attach.
     pub(crate) http_routes: bool,
-    /// Whether the proxies open it.
+    /// Whether it is valid by itself and beside the others.
+    pub(crate) accepted: bool,
+    /// Whether the proxies open it: accepted, with a certificate where one is needed.
     pub(crate) serving: bool,
     pub(crate) certificates: Vec<SecretId>,
 }
@@ -90,6 +92,13 @@ pub(crate) enum AllowedNamespaces {
     All,
     Only(String),
     Selected(Selector),
+}
+
+/// Ports of accepted listeners, each once, ascending.
+pub(crate) fn ports(listeners: &[TargetListener]) -> Vec<u16> {
+    let ports: BTreeSet<_> =
+        listeners.iter().filter(|listener| listener.accepted).map(|listener| listener.port).collect();
+    ports.into_iter().collect()
 }
 
 impl Target {

@@ -6,7 +6,9 @@
 use super::FleetFacts;
 use crate::facts::Lookup;
 use crate::status::{Problem, Reason, Verdict};
-use crate::target::{AllowedNamespaces, Declared, GatewayInfo, Protocol, Target, TargetOutcome, judge};
+use crate::target::{
+    AllowedNamespaces, Declared, GatewayInfo, Protocol, Target, TargetOutcome, judge, ports,
+};
 use crate::view::View;
 use crds::gateway_fleet::{FleetListener, ListenerProtocol};
 use operator_ir::{GatewayId, HostPattern, Origin, SecretId};
@@ -17,10 +19,7 @@ use std::sync::Arc;
 pub(crate) fn resolve_own_gateway(fleet: &FleetFacts, view: &mut View<'_>) -> TargetOutcome {
     let declared = fleet.listeners.iter().map(|listener| declare(listener, fleet, view)).collect();
     let (listeners, verdicts) = judge(declared, fleet.generation);
-    let mut ports: Vec<_> =
-        listeners.iter().filter(|listener| listener.serving).map(|listener| listener.port).collect();
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = ports(&listeners);
     let info = GatewayInfo {
         object: fleet.object.clone(),
         fleet: fleet.object.clone(),

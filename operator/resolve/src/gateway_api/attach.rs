@@ -23,6 +23,10 @@ pub(super) fn attach<'t>(
     request: Request<'_>,
     view: &mut View<'_>,
 ) -> Result<Vec<&'t TargetListener>, Verdict> {
+    if !target.active {
+        let message = format!("{} has no gateway: it is not accepted or has no listeners", target.object);
+        return Err(Verdict::no(Reason::NoMatchingParent, message));
+    }
     let named: Vec<_> = target
         .listeners
         .iter()

@@ -51,9 +51,9 @@ pub(crate) fn resolve_class(
 fn named_fleet(class: &GatewayClass) -> Option<Result<ObjectRef, String>> {
     let parameters = class.spec.parameters_ref.as_ref()?;
     if parameters.group != "gatefleet.dev" || parameters.kind != "GatewayFleet" {
-        let found = format!("{}/{}", parameters.group, parameters.kind);
+        let found = format!("{} of group \"{}\"", parameters.kind, parameters.group);
         return Some(Err(format!(
-            "spec.parametersRef must name a gatefleet.dev/GatewayFleet, not a {found}"
+            "spec.parametersRef must name a GatewayFleet of gatefleet.dev, not a {found}"
         )));
     }
     let Some(namespace) = parameters.namespace.clone().filter(|namespace| !namespace.is_empty()) else {

@@ -6,7 +6,7 @@
 use super::listeners::declare;
 use crate::fleet::FleetFacts;
 use crate::status::{Condition, ConditionStatus, ConditionType, ListenerVerdict, Reason, Verdict};
-use crate::target::{GatewayInfo, Target, TargetOutcome, judge};
+use crate::target::{GatewayInfo, Target, TargetOutcome, judge, ports};
 use crate::view::View;
 use crds::gateway_api::Gateway;
 use operator_ir::{GatewayId, ObjectKind, ObjectRef};
@@ -30,14 +30,14 @@ pub(crate) fn resolve_gateway(gateway: &Gateway, view: &mut View<'_>) -> Option<
     }
     let generation = gateway.metadata.generation.unwrap_or_default();
     let declared = gateway.spec.listeners.iter().map(|listener| declare(listener, namespace, view)).collect();
-    let (listeners, verdicts) = judge(declared, generation);
+    let (listeners, mut verdicts) = judge(declared, generation);
     let refused = refusal(gateway, &id, fleet.as_ref().err().cloned(), view);
     let active = refused.is_none();
+    if !active {
+        verdicts.iter_mut().for_each(hold_back);
+    }
     let conditions = conditions(refused, &verdicts, generation);
-    let mut ports: Vec<_> =
-        listeners.iter().filter(|listener| listener.serving).map(|listener| listener.port).collect();
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = ports(&listeners);
     let info = info(gateway, &object, fleet.as_ref().ok().map(|fleet| &fleet.object), ports);
     let plugins = fleet.map(|fleet| fleet.plugins.clone()).unwrap_or_default();
     let target = Arc::new(Target { object, gateway: id, active, listeners });
@@ -125,6 +125,16 @@ fn conditions(refused: Option<Verdict>, listeners: &[ListenerVerdict], generatio
         Condition::new(ConditionType::Accepted, generation, accepted),
         Condition::new(ConditionType::Programmed, generation, programmed),
     ]
+}
+
+/// A listener of a Gateway that is refused is not served either.
+fn hold_back(listener: &mut ListenerVerdict) {
+    for condition in &mut listener.conditions {
+        if condition.kind == ConditionType::Programmed {
+            let verdict = Verdict::no(Reason::Invalid, "the Gateway is not accepted, see its conditions");
+            *condition = Condition::new(condition.kind, condition.observed_generation, verdict);
+        }
+    }
 }
 
 fn info(gateway: &Gateway, object: &ObjectRef, fleet: Option<&ObjectRef>, ports: Vec<u16>) -> GatewayInfo {

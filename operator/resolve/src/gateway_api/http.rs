@@ -92,7 +92,7 @@ fn accept(
     }
     for listener in listeners {
         outcome.attached.insert((target.object.clone(), listener.name.clone()));
-        if !target.active || !listener.serving {
+        if !listener.serving {
             continue;
         }
         let route_table = Target::route_table(listener);

@@ -3,7 +3,7 @@
 
 //! Listeners side by side: conflicts, ports, and the conditions that follow.
 
-use super::{AllowedNamespaces, Protocol, TargetListener, ports};
+use super::{AllowedNamespaces, Protocol, TargetListener, pod_ports};
 use crate::status::{Condition, ConditionType, ListenerVerdict, Reason, Verdict};
 use operator_ir::{HostPattern, SecretId};
 
@@ -34,7 +34,7 @@ pub(crate) fn judge(declared: Vec<Declared>, generation: i64) -> (Vec<TargetList
     let conflicts: Vec<_> = declared.iter().map(|listener| conflict(listener, &declared)).collect();
     let obstacles: Vec<_> = declared
         .iter()
-        .map(|listener| ports::obstacle(port(listener)?, declared.iter().filter_map(port)))
+        .map(|listener| pod_ports::obstacle(port(listener)?, declared.iter().filter_map(port)))
         .collect();
     let mut listeners = Vec::with_capacity(declared.len());
     let mut verdicts = Vec::with_capacity(declared.len());
@@ -42,8 +42,10 @@ pub(crate) fn judge(declared: Vec<Declared>, generation: i64) -> (Vec<TargetList
         let accepted = accepted(&listener, conflict.as_ref(), obstacle);
         let complete = listener.protocol == Protocol::Http || !listener.certificates.is_empty();
         let serving = accepted.holds && (complete || listener.shared);
+        let is_accepted = accepted.holds;
         verdicts.push(verdict(&listener, conflict, accepted, complete, generation));
         listeners.push(TargetListener {
+            accepted: is_accepted,
             port: port(&listener).unwrap_or_default(),
             http_routes: listener.supported_kinds.contains(&"HTTPRoute"),
             name: listener.name,
