@@ -7,11 +7,14 @@
 
 mod defaults;
 mod folder;
+#[cfg(test)]
+mod folder_tests;
 mod kubernetes;
 mod store;
 
 pub use folder::{FolderProblem, FolderSource};
 pub use kubernetes::KubernetesObjects;
+pub(crate) use kubernetes::chain;
 pub use store::Store;
 
 use futures::stream::BoxStream;

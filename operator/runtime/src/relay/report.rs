@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a relay tells about its gateways.
+
+use crate::relay::plugins::PluginState;
+use operator_ir::GatewayId;
+use operator_xds_server::Nack;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One relay's view of the pinned revision. Every fact is about `revision` and `hash`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayReport {
+    /// Name of the FleetRevision; empty before the first pin.
+    pub revision: String,
+    /// Content hash of its configuration.
+    pub hash: String,
+    /// By gateway.
+    pub gateways: BTreeMap<GatewayId, GatewayReport>,
+    /// By image reference.
+    pub plugins: BTreeMap<String, PluginState>,
+}
+
+/// One gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayReport {
+    /// Proxies on the line.
+    pub connected: usize,
+    /// Proxies that serve the revision as a whole.
+    pub acked: usize,
+    /// Refusals that stand, with the proxy's node id.
+    pub nacks: Vec<(Arc<str>, Nack)>,
+    /// Backends that this cluster does not have.
+    pub absent_backends: Vec<String>,
+    /// Certificates that this cluster does not have, as namespace/name.
+    pub missing_certificates: Vec<String>,
+}
+
+impl RelayReport {
+    /// Proxies on the line, over all gateways.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.gateways.values().map(|g| g.connected).sum()
+    }
+
+    /// Proxies that serve the revision, over all gateways.
+    #[must_use]
+    pub fn acked(&self) -> usize {
+        self.gateways.values().map(|g| g.acked).sum()
+    }
+}
