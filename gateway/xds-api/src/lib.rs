@@ -10,6 +10,6 @@ mod resource_set;
 mod type_url;
 
 pub use envoy_types::pb;
-pub use resource::{PackedResource, UnpackError, pack, unpack};
+pub use resource::{PackedResource, UnpackError, pack, pack_encoded, unpack};
 pub use resource_set::{Difference, ResourceMap, ResourceSet};
 pub use type_url::ResourceType;

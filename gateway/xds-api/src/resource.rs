@@ -8,9 +8,10 @@ use bytes::Bytes;
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
+use std::fmt;
 
 /// One resource as it travels: encoded bytes and the version that its content gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PackedResource {
     /// The resource's name on the wire.
     pub name: String,
@@ -22,6 +23,18 @@ pub struct PackedResource {
     pub origin: String,
 }
 
+impl fmt::Debug for PackedResource {
+    /// Leaves the value out: it may hold a private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedResource")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("bytes", &self.value.len())
+            .field("origin", &self.origin)
+            .finish()
+    }
+}
+
 /// Encodes a resource and gives it its version.
 #[must_use]
 pub fn pack<M: Message>(
@@ -30,7 +43,17 @@ pub fn pack<M: Message>(
     message: &M,
     origin: impl Into<String>,
 ) -> PackedResource {
-    let value = message.encode_to_vec();
+    pack_encoded(kind, name, message.encode_to_vec(), origin)
+}
+
+/// Gives an encoded resource its version.
+#[must_use]
+pub fn pack_encoded(
+    kind: ResourceType,
+    name: impl Into<String>,
+    value: Vec<u8>,
+    origin: impl Into<String>,
+) -> PackedResource {
     let mut hash = Sha256::new();
     hash.update(kind.type_url().as_bytes());
     hash.update(&value);

@@ -237,6 +237,11 @@ impl ResourceSet {
         self.types.get(&kind).cloned().unwrap_or_default()
     }
 
+    /// Replaces all resources of a type.
+    pub fn set_map(&mut self, kind: ResourceType, map: ResourceMap) {
+        self.types.insert(kind, map);
+    }
+
     /// How many resources of a type there are.
     #[must_use]
     pub fn count(&self, kind: ResourceType) -> usize {

@@ -3,33 +3,36 @@
 
 //! The typed model joined with live data to Envoy v3 resources. Pure.
 //!
-//! A [`Translator`] holds one gateway's resources. It is told of a new configuration and of live changes, and re-encodes
-//! exactly the parts that differ; a part whose `Arc` is the same is not looked at.
+//! ```text
+//! GatewayConfig + Live -> Translator::update -> ResourceSet of our gateway (virtual hosts one by one)
+//!                         Translator::envoy_resources -> the same for a stock Envoy (virtual hosts inline), on demand
+//! ```
 //!
 //! Invariants:
-//! - The same inputs give the same bytes: no map with random order is ever encoded.
-//! - Every name on the wire is made in [`names`].
-//! - A backend that is absent from this cluster has no cluster resource; its routes answer 500 by
-//!   `cluster_not_found_response_code`, so that a Service that comes or goes changes one resource.
+//! - The same input gives the same bytes: maps of the wire types have one entry, or are written by [`canonical`].
+//! - A part whose `Arc` did not change is not encoded again.
+//! - Unknown is not empty: live data that could not be read keeps the resource before it.
 
 mod access_log;
-mod action;
+mod canonical;
 mod cluster;
-mod endpoint;
+mod cors;
+mod endpoints;
 mod headers;
+mod http_manager;
 mod listener;
 mod live;
-mod matching;
+mod matcher;
 pub mod names;
-mod options;
-mod plugin;
+mod rewrite;
 mod route;
 mod secret;
-#[cfg(test)]
-mod tests;
 mod translator;
-mod wire;
+mod value;
+mod wasm;
 
-pub use live::{BackendState, Certificate, LiveEndpoint, PluginModule};
-pub use options::BindOptions;
-pub use translator::Translator;
+pub use live::{
+    BackendState, BindOptions, Certificate, CertificateState, Endpoint, Endpoints, Live, LocalityEndpoints,
+    PluginFact,
+};
+pub use translator::{Changes, Translator};

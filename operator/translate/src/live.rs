@@ -1,47 +1,134 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Live data of one cluster: never part of a revision, never waiting for a rollout.
+//! What only the cluster knows: endpoints, certificates, plugins, and how pods bind.
 
-use std::net::SocketAddr;
+use operator_ir::{BackendId, SecretId};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-/// What is known of a backend in this cluster. A backend that nothing was said of yet is unknown: its resources stay as
-/// they were.
+/// How the gateway processes of one group listen and log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendState {
-    /// There is no such Service here, or it has no such port.
-    Absent,
-    /// These addresses serve it; may be none.
-    Known(Vec<LiveEndpoint>),
+pub struct BindOptions {
+    /// Address to bind, such as `0.0.0.0` or `::`.
+    pub address: String,
+    /// Added to ports below 1024; 10000 in pods, 0 where the process may bind them.
+    pub privileged_port_offset: u16,
+    /// Whether requests are logged as JSON on standard output.
+    pub access_log: bool,
+    /// What answers say in `server`.
+    pub server_name: String,
 }
 
-/// One address of a backend.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LiveEndpoint {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Zone of its node, where known.
-    pub zone: Option<String>,
-}
-
-/// A certificate with its key, in PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Leaf first.
-    pub chain_pem: Vec<u8>,
-    /// The private key.
-    pub key_pem: Vec<u8>,
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").finish_non_exhaustive()
+impl Default for BindOptions {
+    fn default() -> Self {
+        Self {
+            address: "0.0.0.0".to_owned(),
+            privileged_port_offset: 10_000,
+            access_log: true,
+            server_name: "gatefleet".to_owned(),
+        }
     }
 }
 
-/// A plugin's module as the relay holds it.
+impl BindOptions {
+    /// The port that the process binds for a declared port.
+    #[must_use]
+    pub fn bound_port(&self, declared: u16) -> u16 {
+        if declared < 1024 { declared.saturating_add(self.privileged_port_offset) } else { declared }
+    }
+}
+
+/// Live data of one cluster. What a map does not name is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// By backend.
+    pub backends: BTreeMap<BackendId, BackendState>,
+    /// By Secret.
+    pub certificates: BTreeMap<SecretId, CertificateState>,
+    /// By the plugin's image reference.
+    pub plugins: BTreeMap<String, Arc<PluginFact>>,
+}
+
+/// What is known of a backend.
+#[derive(Clone, Debug, Default)]
+pub enum BackendState {
+    /// Not read yet, or the source failed: what was served before stays.
+    #[default]
+    Unknown,
+    /// The cluster has no such Service or port: its requests answer 500.
+    Absent,
+    /// Its endpoints; with none ready its requests answer 503.
+    Present(Arc<Endpoints>),
+}
+
+/// Endpoints of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// By zone, in a stable order.
+    pub localities: Vec<LocalityEndpoints>,
+}
+
+/// Endpoints of a backend in one zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalityEndpoints {
+    /// Region, or empty.
+    pub region: String,
+    /// Zone, or empty.
+    pub zone: String,
+    /// In a stable order.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address of a backend, with the conditions of its EndpointSlice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address.
+    pub address: IpAddr,
+    /// Target port.
+    pub port: u16,
+    /// It takes new work.
+    pub ready: bool,
+    /// It answers, even if it is ending.
+    pub serving: bool,
+    /// It is ending.
+    pub terminating: bool,
+}
+
+/// What is known of a Secret.
+#[derive(Clone, Debug, Default)]
+pub enum CertificateState {
+    /// Not read yet, or the source failed: what was served before stays.
+    #[default]
+    Unknown,
+    /// The cluster has no such Secret, or it holds no usable pair.
+    Absent,
+    /// Its certificate.
+    Present(Arc<Certificate>),
+}
+
+/// A certificate with its key. `Debug` hides the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Leaf first, PEM.
+    pub chain_pem: String,
+    /// PEM.
+    pub key_pem: String,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
+    }
+}
+
+/// Where the relay hands a plugin's module out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginModule {
-    /// SHA-256 of the wasm bytes, in hex.
+pub struct PluginFact {
+    /// SHA-256 of the module in lower-case hex.
     pub sha256: String,
+    /// URL of the module.
+    pub uri: String,
 }

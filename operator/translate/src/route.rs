@@ -1,114 +1,109 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Virtual hosts and route configurations.
+//! Route tables, virtual hosts and routes.
 
-use crate::wire::{ads, any, boolean, origin_metadata};
-use crate::{action, headers, matching, names};
-use gateway_xds_api::pb::envoy::config::core::v3::RuntimeFractionalPercent;
-use gateway_xds_api::pb::envoy::config::route::v3 as route;
-use gateway_xds_api::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
-use gateway_xds_api::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use gateway_xds_api::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
-use operator_ir::{Cors, RouteTableId, Rule, VirtualHost};
-use std::collections::HashMap;
+mod action;
 
-/// The name of the CORS filter, under which routes carry their policies.
-pub(crate) const CORS_FILTER: &str = "envoy.filters.http.cors";
+use crate::canonical::{ROUTE_METADATA, append, metadata};
+use crate::matcher::route_match;
+use crate::value::{ads, number, yes};
+use crate::{cors, headers, names};
+use gateway_xds_api::pb::envoy::config::route::v3::route::Action as EnvoyAction;
+use gateway_xds_api::pb::envoy::config::route::v3::{
+    Route, RouteConfiguration, Vhds, VirtualHost as EnvoyVirtualHost,
+};
+use gateway_xds_api::{PackedResource, ResourceType, pack, pack_encoded};
+use operator_ir::{Action, RouteTableId, Rule, VirtualHost};
+use prost::Message;
+use std::sync::Arc;
 
-/// A route configuration whose virtual hosts travel one by one.
-pub(crate) fn by_virtual_host(id: &RouteTableId) -> route::RouteConfiguration {
-    let vhds = Some(route::Vhds { config_source: Some(ads()) });
-    route::RouteConfiguration { vhds, ..empty(id) }
+/// Field of `RouteConfiguration.virtual_hosts`.
+const VIRTUAL_HOSTS: u32 = 2;
+/// Field of `VirtualHost.routes`.
+const ROUTES: u32 = 3;
+/// Largest body that the gateway itself answers with.
+const DIRECT_RESPONSE_BYTES: u32 = 1 << 20;
+
+/// A route table whose virtual hosts travel one by one.
+pub(crate) fn table(id: &RouteTableId) -> PackedResource {
+    let mut table = empty_table(id);
+    table.vhds = Some(Vhds { config_source: ads() });
+    pack(ResourceType::RouteConfiguration, names::route_configuration(id), &table, "")
 }
 
-/// A route configuration with its virtual hosts inside.
-pub(crate) fn inline<'a>(
-    id: &RouteTableId,
-    hosts: impl Iterator<Item = &'a VirtualHost>,
-) -> route::RouteConfiguration {
-    route::RouteConfiguration { virtual_hosts: hosts.map(virtual_host).collect(), ..empty(id) }
+/// A route table with its encoded virtual hosts inside.
+pub(crate) fn table_with<'a>(
+    name: &str,
+    hosts: impl Iterator<Item = &'a Arc<PackedResource>>,
+) -> PackedResource {
+    let mut value = empty_table(&RouteTableId(name.to_owned())).encode_to_vec();
+    for host in hosts {
+        append(&mut value, VIRTUAL_HOSTS, &host.value);
+    }
+    pack_encoded(ResourceType::RouteConfiguration, name, value, "")
 }
 
-fn empty(id: &RouteTableId) -> route::RouteConfiguration {
-    route::RouteConfiguration {
+fn empty_table(id: &RouteTableId) -> RouteConfiguration {
+    RouteConfiguration {
         name: names::route_configuration(id),
+        // A route may name a Service that this cluster lacks: it answers 500, and the others go on.
+        validate_clusters: yes(false),
+        max_direct_response_body_size_bytes: number(DIRECT_RESPONSE_BYTES),
         ignore_port_in_host_matching: true,
-        // Clusters may be absent on purpose, see the crate's invariants.
-        validate_clusters: boolean(false),
-        ..Default::default()
+        ..RouteConfiguration::default()
     }
 }
 
-pub(crate) fn virtual_host(host: &VirtualHost) -> route::VirtualHost {
-    let VirtualHost { id, rules } = host;
-    route::VirtualHost {
-        name: names::virtual_host(id),
-        domains: vec![id.host.to_string()],
-        routes: rules.iter().map(rule).collect(),
-        ..Default::default()
-    }
-}
-
-fn rule(rule: &Rule) -> route::Route {
-    let Rule { name, origin, matches, action, filters } = rule;
-    let cors = filters.cors.as_ref().map(|cors| (CORS_FILTER.to_owned(), any(&cors_policy(cors))));
-    route::Route {
+/// Packs a virtual host.
+pub(crate) fn virtual_host(host: &VirtualHost) -> PackedResource {
+    let name = names::virtual_host(&host.id);
+    let envoy = EnvoyVirtualHost {
         name: name.clone(),
-        r#match: Some(matching::route_match(matches)),
-        metadata: Some(origin_metadata(origin)),
-        action: Some(action::action(action, &matches.path)),
-        request_headers_to_add: headers::to_add(&filters.request_headers),
-        request_headers_to_remove: filters.request_headers.remove.clone(),
-        response_headers_to_add: headers::to_add(&filters.response_headers),
-        response_headers_to_remove: filters.response_headers.remove.clone(),
-        typed_per_filter_config: cors.into_iter().collect::<HashMap<_, _>>(),
-        ..Default::default()
-    }
-}
-
-fn cors_policy(cors: &Cors) -> CorsPolicy {
-    CorsPolicy {
-        allow_origin_string_match: cors.allow_origins.iter().map(|origin| origin_matcher(origin)).collect(),
-        allow_methods: cors.allow_methods.join(", "),
-        allow_headers: cors.allow_headers.join(", "),
-        expose_headers: cors.expose_headers.join(", "),
-        max_age: cors.max_age_s.to_string(),
-        allow_credentials: boolean(cors.allow_credentials),
-        filter_enabled: Some(per_million(1_000_000)),
-        // An origin that is not allowed gets no answer of ours: the backend's stays without the headers.
-        forward_not_matching_preflights: boolean(false),
-        ..Default::default()
-    }
-}
-
-/// An origin, `*`, or one with a wildcard in place of leading labels.
-fn origin_matcher(origin: &str) -> StringMatcher {
-    let pattern = if origin.contains('*') {
-        let quoted: Vec<_> = origin.split('*').map(quote).collect();
-        MatchPattern::SafeRegex(crate::wire::regex(&quoted.join(".*")))
-    } else {
-        MatchPattern::Exact(origin.to_owned())
+        domains: vec![host.id.host.to_string()],
+        ..EnvoyVirtualHost::default()
     };
-    StringMatcher { match_pattern: Some(pattern), ..Default::default() }
-}
-
-/// Escapes what RE2 would read as an operator.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for c in text.chars() {
-        if !c.is_ascii_alphanumeric() && c != '_' && c.is_ascii() {
-            quoted.push('\\');
-        }
-        quoted.push(c);
+    let mut value = envoy.encode_to_vec();
+    for rule in &host.rules {
+        let mut route = route(rule).encode_to_vec();
+        append(&mut route, ROUTE_METADATA, &metadata(&rule.origin));
+        append(&mut value, ROUTES, &route);
     }
-    quoted
+    pack_encoded(ResourceType::VirtualHost, name, value, origin(host))
 }
 
-pub(crate) fn per_million(numerator: u32) -> RuntimeFractionalPercent {
-    let denominator = DenominatorType::Million.into();
-    RuntimeFractionalPercent {
-        default_value: Some(FractionalPercent { numerator, denominator }),
-        ..Default::default()
+/// The one object that all rules come from, or none.
+fn origin(host: &VirtualHost) -> String {
+    let mut rules = host.rules.iter().map(|rule| &rule.origin);
+    match rules.next() {
+        Some(first) if rules.clone().all(|origin| origin == first) => first.to_string(),
+        Some(first) if rules.all(|origin| origin.object == first.object) => first.object.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn route(rule: &Rule) -> Route {
+    let request_headers = &rule.filters.request_headers;
+    let action = match &rule.action {
+        Action::Forward(forward) => {
+            action::forward(forward, &rule.matches.path, headers::host(request_headers))
+        }
+        Action::Redirect(redirect) => EnvoyAction::Redirect(action::redirect(redirect, &rule.matches.path)),
+        Action::Respond(respond) => {
+            EnvoyAction::DirectResponse(action::respond(respond.status, &respond.body))
+        }
+    };
+    let policy = rule.filters.cors.as_ref().map(|cors| (cors::FILTER.to_owned(), cors::policy(cors)));
+    Route {
+        name: rule.name.clone(),
+        r#match: Some(route_match(&rule.matches)),
+        action: Some(action),
+        request_headers_to_add: headers::to_add(request_headers),
+        request_headers_to_remove: headers::to_remove(request_headers),
+        response_headers_to_add: headers::to_add(&rule.filters.response_headers),
+        response_headers_to_remove: headers::to_remove(&rule.filters.response_headers),
+        // One entry at most: the generated map has no order.
+        typed_per_filter_config: policy.into_iter().collect(),
+        ..Route::default()
     }
 }

@@ -1,271 +1,261 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One gateway's resources, kept up to date by difference.
+//! The incremental translation of one gateway.
 
-use crate::listener::{self, Plugins};
-use crate::{BackendState, BindOptions, Certificate, PluginModule, cluster, endpoint, names, route, secret};
-use gateway_xds_api::{PackedResource, ResourceSet, ResourceType, pack};
-use operator_ir::{Application, BackendId, GatewayConfig, Listener, RouteTableId, SecretId, VirtualHostId};
+mod part;
+
+use crate::http_manager::BoundPlugin;
+use crate::{
+    BackendState, BindOptions, Certificate, CertificateState, Endpoints, Live, cluster, endpoints, listener,
+    route, secret,
+};
+use gateway_xds_api::{PackedResource, ResourceMap, ResourceSet, ResourceType};
+use operator_ir::{
+    Application, Backend, BackendId, FilterChain, GatewayConfig, Listener, RouteTableId, SecretId,
+    VirtualHost, VirtualHostId,
+};
+use part::{Input, Part, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Holds the resources of one gateway.
+/// What an update changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Resources that are new or differ.
+    pub upserted: Vec<(ResourceType, String)>,
+    /// Resources that are gone.
+    pub removed: Vec<(ResourceType, String)>,
+    /// How many resources were encoded to find that out.
+    pub encoded: usize,
+}
+
+impl Changes {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.upserted.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Translates one gateway, keeping what did not change.
+///
+/// An update walks all names once, comparing pointers, and encodes only parts whose `Arc` differs.
 #[derive(Debug)]
 pub struct Translator {
-    bind: BindOptions,
-    config: Arc<GatewayConfig>,
-    backends: BTreeMap<BackendId, BackendState>,
-    certificates: BTreeMap<SecretId, Certificate>,
-    modules: BTreeMap<String, PluginModule>,
-    tables: BTreeSet<RouteTableId>,
-    resources: ResourceSet,
+    options: BindOptions,
+    resources: Arc<ResourceSet>,
+    listeners: Part<u16, BoundListener>,
+    tables: Part<RouteTableId, ()>,
+    virtual_hosts: Part<VirtualHostId, Arc<VirtualHost>>,
+    clusters: Part<BackendId, Arc<Backend>>,
+    endpoints: Part<BackendId, Arc<Endpoints>>,
+    secrets: Part<SecretId, Arc<Certificate>>,
+    envoy: EnvoyForm,
+}
+
+/// Route tables with their virtual hosts inside, built while a stock Envoy asks.
+#[derive(Debug, Default)]
+struct EnvoyForm {
+    wanted: bool,
+    tables: BTreeMap<RouteTableId, Arc<PackedResource>>,
+    /// Tables whose virtual hosts changed since they were built.
+    stale: BTreeSet<RouteTableId>,
+}
+
+/// A listener with its chains' plugins.
+#[derive(Clone, Debug)]
+struct BoundListener {
+    listener: Arc<Listener>,
+    plugins: BTreeMap<String, BoundPlugin>,
+}
+
+impl Input for BoundListener {
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.listener, &other.listener)
+            && self.plugins.len() == other.plugins.len()
+            && self
+                .plugins
+                .values()
+                .zip(other.plugins.values())
+                .all(|((a, x), (b, y))| Arc::ptr_eq(a, b) && x == y)
+    }
 }
 
 impl Translator {
-    /// Nothing is configured yet.
+    /// Has translated nothing yet.
     #[must_use]
-    pub fn new(bind: BindOptions) -> Self {
+    pub fn new(options: BindOptions) -> Self {
         Self {
-            bind,
-            config: Arc::default(),
-            backends: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            modules: BTreeMap::new(),
-            tables: BTreeSet::new(),
-            resources: ResourceSet::default(),
+            options,
+            resources: Arc::default(),
+            listeners: Part::new(ResourceType::Listener),
+            tables: Part::new(ResourceType::RouteConfiguration),
+            virtual_hosts: Part::new(ResourceType::VirtualHost),
+            clusters: Part::new(ResourceType::Cluster),
+            endpoints: Part::new(ResourceType::ClusterLoadAssignment),
+            secrets: Part::new(ResourceType::Secret),
+            envoy: EnvoyForm::default(),
         }
     }
 
-    /// The configuration in force.
+    /// Brings the resources up to `config` joined with `live`.
+    pub fn update(&mut self, config: &GatewayConfig, live: &Live) -> Changes {
+        let mut changes = Changes::default();
+        let set = Arc::make_mut(&mut self.resources);
+        let options = &self.options;
+
+        let backends = || config.backends.iter().map(|(id, backend)| (id, backend, live.backends.get(id)));
+        self.clusters.sync(
+            backends().map(|(id, backend, state)| (id, cluster_wanted(backend, state))),
+            |_, backend| cluster::cluster(backend),
+            set,
+            &mut changes,
+        );
+        self.endpoints.sync(
+            backends().map(|(id, _, state)| (id, endpoints_wanted(state))),
+            endpoints_packed,
+            set,
+            &mut changes,
+        );
+        let secrets = secret_ids(config);
+        self.secrets.sync(
+            secrets.iter().map(|id| (*id, secret_wanted(live.certificates.get(*id)))),
+            |id, certificate| secret::certificate(id, certificate),
+            set,
+            &mut changes,
+        );
+        self.listeners.sync(
+            config
+                .listeners
+                .iter()
+                .map(|(port, listener)| (port, Wanted::Is(bind_plugins(listener, config, live)))),
+            |_, bound| listener::listener(&bound.listener, |chain| bound.chain_plugins(chain), options),
+            set,
+            &mut changes,
+        );
+        let tables = table_ids(config);
+        self.tables.sync(
+            tables.iter().map(|id| (*id, Wanted::Is(()))),
+            |id, ()| route::table(id),
+            set,
+            &mut changes,
+        );
+        let before = changes.upserted.len() + changes.removed.len();
+        self.virtual_hosts.sync(
+            config.virtual_hosts.iter().map(|(id, host)| (id, Wanted::Is(host.clone()))),
+            |_, host| route::virtual_host(host),
+            set,
+            &mut changes,
+        );
+        if self.envoy.wanted && changes.upserted.len() + changes.removed.len() > before {
+            self.envoy.stale.extend(self.virtual_hosts.touched().map(|id| id.route_table.clone()));
+        }
+        changes
+    }
+
+    /// The resources of our gateway.
     #[must_use]
-    pub fn config(&self) -> &Arc<GatewayConfig> {
-        &self.config
+    pub fn resources(&self) -> Arc<ResourceSet> {
+        self.resources.clone()
     }
 
-    /// Takes a new configuration; parts whose `Arc` is the same cost a comparison of pointers.
-    pub fn set_config(&mut self, config: Arc<GatewayConfig>) {
-        let before = std::mem::replace(&mut self.config, config.clone());
-        let (old, new) = (&before.virtual_hosts, &config.virtual_hosts);
-        for (id, host) in changed(old, new) {
-            match host {
-                Some(host) => self.put_virtual_host(id, host),
-                None => self.drop_virtual_host(id),
-            }
-        }
-        for (id, backend) in changed(&before.backends, &config.backends) {
-            if backend.is_none() {
-                self.backends.remove(id);
-            }
-            self.put_backend(id);
-        }
-        let plugins_differ = !same(&before.plugins, &config.plugins);
-        if plugins_differ {
-            self.put_listeners();
-        } else {
-            for (port, listener) in changed(&before.listeners, &config.listeners) {
-                self.put_listener(*port, listener);
-            }
-        }
-        if plugins_differ || !same(&before.listeners, &config.listeners) {
-            self.put_route_configurations();
-            self.put_secrets();
-        }
-    }
-
-    /// Tells where a backend's endpoints are. Backends that the configuration does not name are ignored.
-    pub fn set_backend(&mut self, id: &BackendId, state: BackendState) {
-        if !self.config.backends.contains_key(id) || self.backends.get(id) == Some(&state) {
-            return;
-        }
-        self.backends.insert(id.clone(), state);
-        self.put_backend(id);
-    }
-
-    /// Tells a certificate, or with `None` that there is none now: the one that was served goes on being served.
-    pub fn set_certificate(&mut self, id: &SecretId, certificate: Option<Certificate>) {
-        let Some(certificate) = certificate else { return };
-        if self.certificates.get(id) == Some(&certificate) {
-            return;
-        }
-        self.certificates.insert(id.clone(), certificate);
-        self.put_secrets();
-    }
-
-    /// Tells that the relay holds a plugin's module; `image` is the reference in the configuration.
-    pub fn set_plugin(&mut self, image: &str, module: PluginModule) {
-        if self.modules.get(image) == Some(&module) {
-            return;
-        }
-        self.modules.insert(image.to_owned(), module);
-        if self.config.plugins.values().any(|plugin| plugin.image == image) {
-            self.put_listeners();
-        }
-    }
-
-    /// Certificates that the listeners ask for.
+    /// The resources of a stock Envoy, with virtual hosts inside their route tables. From the first call on, tables are
+    /// kept and only changed ones are put together again, until [`Self::forget_envoy`].
     #[must_use]
-    pub fn wanted_certificates(&self) -> BTreeSet<SecretId> {
-        let chains = self.config.listeners.values().flat_map(|listener| &listener.chains);
-        chains
-            .filter_map(|chain| chain.tls.as_ref())
-            .flat_map(|tls| tls.certificates.iter().cloned())
-            .collect()
-    }
-
-    /// Backends of which nothing was said yet.
-    pub fn unknown_backends(&self) -> impl Iterator<Item = &BackendId> {
-        self.config.backends.keys().filter(|id| !self.backends.contains_key(*id))
-    }
-
-    /// What our gateways are given: virtual hosts are resources of their own.
-    #[must_use]
-    pub fn resources(&self) -> &ResourceSet {
-        &self.resources
-    }
-
-    /// What a stock Envoy is given: virtual hosts inside their route configurations. Costs as much as all routes.
-    #[must_use]
-    pub fn envoy_resources(&self) -> ResourceSet {
-        let mut set = self.resources.clone();
-        let hosts: Vec<_> = set.of(ResourceType::VirtualHost).map(|r| r.name.clone()).collect();
-        for name in hosts {
-            set.remove(ResourceType::VirtualHost, &name);
+    pub fn envoy_resources(&mut self) -> Arc<ResourceSet> {
+        if !self.envoy.wanted {
+            self.envoy.wanted = true;
+            self.envoy.stale = self.tables.keys().cloned().collect();
         }
-        for table in self.wanted_tables() {
-            let of_table = self.config.virtual_hosts.values().filter(|host| host.id.route_table == table);
-            let message = route::inline(&table, of_table.map(Arc::as_ref));
-            let kind = ResourceType::RouteConfiguration;
-            set.insert(kind, Arc::new(pack(kind, names::route_configuration(&table), &message, "")));
-        }
-        set
-    }
-
-    fn put(&mut self, kind: ResourceType, resource: PackedResource) {
-        let same =
-            self.resources.get(kind, &resource.name).is_some_and(|held| held.version == resource.version);
-        if !same {
-            self.resources.insert(kind, Arc::new(resource));
-        }
-    }
-
-    fn put_virtual_host(&mut self, id: &VirtualHostId, host: &operator_ir::VirtualHost) {
-        let origin = host.rules.first().map(|rule| rule.origin.object.to_string()).unwrap_or_default();
-        let kind = ResourceType::VirtualHost;
-        self.put(kind, pack(kind, names::virtual_host(id), &route::virtual_host(host), origin));
-    }
-
-    fn drop_virtual_host(&mut self, id: &VirtualHostId) {
-        self.resources.remove(ResourceType::VirtualHost, &names::virtual_host(id));
-    }
-
-    fn put_backend(&mut self, id: &BackendId) {
-        let name = names::cluster(id);
-        let known = match (self.config.backends.get(id), self.backends.get(id)) {
-            (Some(backend), Some(BackendState::Known(endpoints))) => {
-                Some((backend.clone(), endpoints.clone()))
-            }
-            _ => None,
-        };
-        let Some((backend, endpoints)) = known else {
-            self.resources.remove(ResourceType::Cluster, &name);
-            self.resources.remove(ResourceType::ClusterLoadAssignment, &name);
-            return;
-        };
-        let origin = backend.origin.to_string();
-        let kind = ResourceType::Cluster;
-        self.put(kind, pack(kind, name.clone(), &cluster::cluster(&backend), origin.clone()));
-        let kind = ResourceType::ClusterLoadAssignment;
-        self.put(kind, pack(kind, name, &endpoint::assignment(id, &endpoints), origin));
-    }
-
-    fn put_listeners(&mut self) {
-        let config = self.config.clone();
-        let bound: Vec<_> = self.resources.of(ResourceType::Listener).map(|r| r.name.clone()).collect();
-        for name in bound {
-            if !config.listeners.keys().any(|port| names::listener(*port) == name) {
-                self.resources.remove(ResourceType::Listener, &name);
+        self.envoy.tables.retain(|id, _| self.tables.contains(id));
+        let new = self.tables.keys().filter(|id| !self.envoy.tables.contains_key(id)).cloned();
+        self.envoy.stale.extend(new);
+        for id in std::mem::take(&mut self.envoy.stale) {
+            if self.tables.contains(&id) {
+                let hosts =
+                    self.virtual_hosts.packed().filter(|(host, _)| host.route_table == id).map(|(_, p)| p);
+                let table = route::table_with(&id.0, hosts);
+                self.envoy.tables.insert(id, Arc::new(table));
             }
         }
-        for (port, listener) in &config.listeners {
-            self.put_listener(*port, Some(listener));
-        }
+        let mut set = (*self.resources).clone();
+        set.set_map(ResourceType::VirtualHost, ResourceMap::default());
+        set.set_map(ResourceType::RouteConfiguration, self.envoy.tables.values().cloned().collect());
+        Arc::new(set)
     }
 
-    /// A listener that has to be withheld stays as it was, so that what is served goes on.
-    fn put_listener(&mut self, port: u16, listener: Option<&Arc<Listener>>) {
-        let kind = ResourceType::Listener;
-        let name = names::listener(port);
-        let Some(listener) = listener else {
-            self.resources.remove(kind, &name);
-            return;
-        };
-        let config = self.config.clone();
-        let plugins = Plugins { declared: &config.plugins, modules: &self.modules };
-        if let Ok(message) = listener::listener(listener, &self.bind, &plugins) {
-            let origin = listener.chains.first().map(|chain| chain.origin.to_string()).unwrap_or_default();
-            self.put(kind, pack(kind, name, &message, origin));
-        }
-    }
-
-    fn wanted_tables(&self) -> BTreeSet<RouteTableId> {
-        let chains = self.config.listeners.values().flat_map(|listener| &listener.chains);
-        chains
-            .map(|chain| match &chain.application {
-                Application::Http { route_table } => route_table.clone(),
-            })
-            .collect()
-    }
-
-    fn put_route_configurations(&mut self) {
-        let kind = ResourceType::RouteConfiguration;
-        let wanted = self.wanted_tables();
-        let gone: Vec<_> = self.tables.iter().filter(|table| !wanted.contains(table)).cloned().collect();
-        for table in gone {
-            self.tables.remove(&table);
-            self.resources.remove(kind, &names::route_configuration(&table));
-        }
-        for table in wanted {
-            self.put(
-                kind,
-                pack(kind, names::route_configuration(&table), &route::by_virtual_host(&table), ""),
-            );
-            self.tables.insert(table);
-        }
-    }
-
-    fn put_secrets(&mut self) {
-        let kind = ResourceType::Secret;
-        let wanted = self.wanted_certificates();
-        self.certificates.retain(|id, _| wanted.contains(id));
-        let held: Vec<_> = self.resources.of(kind).map(|r| r.name.clone()).collect();
-        for name in held {
-            if !wanted.iter().any(|id| names::secret(id) == name) {
-                self.resources.remove(kind, &name);
-            }
-        }
-        let packed: Vec<_> = self
-            .certificates
-            .iter()
-            .map(|(id, certificate)| {
-                let origin = format!("Secret {id}");
-                pack(kind, names::secret(id), &secret::secret(id, certificate), origin)
-            })
-            .collect();
-        packed.into_iter().for_each(|resource| self.put(kind, resource));
+    /// Drops what is kept for stock Envoys, once none is connected.
+    pub fn forget_envoy(&mut self) {
+        self.envoy = EnvoyForm::default();
     }
 }
 
-/// Keys whose value differs by identity, with the new value; `None` where it is gone.
-fn changed<'a, K: Ord, V>(
-    old: &'a BTreeMap<K, Arc<V>>,
-    new: &'a BTreeMap<K, Arc<V>>,
-) -> Vec<(&'a K, Option<&'a Arc<V>>)> {
-    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key, None));
-    let fresh = new.iter().filter(|(key, value)| old.get(*key).is_none_or(|held| !Arc::ptr_eq(held, value)));
-    gone.chain(fresh.map(|(key, value)| (key, Some(value)))).collect()
+impl BoundListener {
+    fn chain_plugins(&self, chain: &FilterChain) -> Vec<BoundPlugin> {
+        chain.plugins.iter().filter_map(|name| self.plugins.get(name).cloned()).collect()
+    }
 }
 
-fn same<K: Ord, V>(old: &BTreeMap<K, Arc<V>>, new: &BTreeMap<K, Arc<V>>) -> bool {
-    old.len() == new.len() && old.iter().zip(new).all(|((a, x), (b, y))| a == b && Arc::ptr_eq(x, y))
+fn bind_plugins(listener: &Arc<Listener>, config: &GatewayConfig, live: &Live) -> BoundListener {
+    let names = listener.chains.iter().flat_map(|chain| &chain.plugins);
+    let plugins = names.filter_map(|name| {
+        let plugin = config.plugins.get(name)?;
+        Some((name.clone(), (plugin.clone(), live.plugins.get(&plugin.image).cloned())))
+    });
+    BoundListener { listener: listener.clone(), plugins: plugins.collect() }
+}
+
+fn cluster_wanted(backend: &Arc<Backend>, state: Option<&BackendState>) -> Wanted<Arc<Backend>> {
+    match state {
+        Some(BackendState::Present(_)) => Wanted::Is(backend.clone()),
+        Some(BackendState::Absent) => Wanted::Gone,
+        Some(BackendState::Unknown) | None => Wanted::IfKept(Some(backend.clone())),
+    }
+}
+
+fn endpoints_wanted(state: Option<&BackendState>) -> Wanted<Arc<Endpoints>> {
+    match state {
+        Some(BackendState::Present(endpoints)) => Wanted::Is(endpoints.clone()),
+        Some(BackendState::Absent) => Wanted::Gone,
+        Some(BackendState::Unknown) | None => Wanted::IfKept(None),
+    }
+}
+
+fn endpoints_packed(id: &BackendId, live: &Arc<Endpoints>) -> PackedResource {
+    endpoints::load_assignment(id, live)
+}
+
+fn secret_wanted(state: Option<&CertificateState>) -> Wanted<Arc<Certificate>> {
+    match state {
+        Some(CertificateState::Present(certificate)) => Wanted::Is(certificate.clone()),
+        Some(CertificateState::Absent) => Wanted::Gone,
+        Some(CertificateState::Unknown) | None => Wanted::IfKept(None),
+    }
+}
+
+/// Secrets that listeners name, in order.
+fn secret_ids(config: &GatewayConfig) -> BTreeSet<&SecretId> {
+    let chains = config.listeners.values().flat_map(|listener| &listener.chains);
+    chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| &tls.certificates).collect()
+}
+
+/// Tables that listeners route by or virtual hosts belong to, in order.
+fn table_ids(config: &GatewayConfig) -> BTreeSet<&RouteTableId> {
+    let chains = config.listeners.values().flat_map(|listener| &listener.chains);
+    let mut tables: BTreeSet<&RouteTableId> = chains
+        .map(|chain| {
+            let Application::Http { route_table } = &chain.application;
+            route_table
+        })
+        .collect();
+    // Neighbours share their table, so that few of ten thousand hosts reach the set.
+    let mut last = None;
+    for id in config.virtual_hosts.keys() {
+        if last != Some(&id.route_table) {
+            last = Some(&id.route_table);
+            tables.insert(&id.route_table);
+        }
+    }
+    tables
 }
