@@ -4,17 +4,13 @@
 //! Fields of a GatewayFleet that the schema knows and this version does not act on.
 
 use crate::GatewayFleetSpec;
-use crate::gateway_fleet::{
-    Approval, Drift, Gates, LaneStrategy, Lanes, MetricsMonitor, OnFailure, OnNewRevision, Rollout,
-    RolloutMode, StrategyKind,
-};
+use crate::gateway_fleet::{Gates, LaneStrategy, Lanes, MetricsMonitor, Rollout, RolloutMode, StrategyKind};
 
 /// Paths of the fields that are set and have no effect yet, for the condition `FieldsNotHonoured`. Fields at their default
 /// do not count as set.
 #[must_use]
 pub fn pending_fields(spec: &GatewayFleetSpec) -> Vec<String> {
     let mut pending = Pending::default();
-    clusters(spec, &mut pending);
     plugins(spec, &mut pending);
     config_sources(spec, &mut pending);
     rollout(&spec.rollout, &mut pending);
@@ -22,7 +18,6 @@ pub fn pending_fields(spec: &GatewayFleetSpec) -> Vec<String> {
     lanes(&spec.rollout.lanes, &mut pending);
     pending.note(spec.template.metrics.monitor != MetricsMonitor::None, "template.metrics.monitor");
     pending.note(spec.failover.is_some(), "failover");
-    pending.note(spec.drift != Drift::default(), "drift");
     pending.fields
 }
 
@@ -38,8 +33,6 @@ impl Pending {
         }
     }
 }
-
-fn clusters(_: &GatewayFleetSpec, _: &mut Pending) {}
 
 fn plugins(spec: &GatewayFleetSpec, pending: &mut Pending) {
     for plugin in &spec.plugins {
@@ -58,13 +51,8 @@ fn config_sources(spec: &GatewayFleetSpec, pending: &mut Pending) {
 
 fn rollout(rollout: &Rollout, pending: &mut Pending) {
     pending.note(rollout.mode == RolloutMode::DryRun, "rollout.mode");
-    for wave in &rollout.waves {
-        pending.note(wave.approval == Approval::Manual, format!("rollout.waves[{}].approval", wave.name));
-    }
     pending.note(rollout.within_cluster.is_some(), "rollout.withinCluster");
     pending.note(rollout.preflight.is_some(), "rollout.preflight");
-    pending.note(rollout.on_failure != OnFailure::default(), "rollout.onFailure");
-    pending.note(rollout.on_new_revision != OnNewRevision::default(), "rollout.onNewRevision");
 }
 
 fn gates(gates: &Gates, pending: &mut Pending) {

@@ -24,7 +24,10 @@ pub struct FleetMemberStatus {
     /// The revision that these facts belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_revision: Option<String>,
-    /// Newest revision that the cluster passed.
+    /// The revision that the cluster passed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_revision: Option<String>,
+    /// The revision that the cluster goes back to if the one that it passed fails elsewhere; the same once that completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_good_revision: Option<String>,
     /// When the cluster last answered.
@@ -63,6 +66,7 @@ impl Default for FleetMemberStatus {
             wave: None,
             phase: None,
             observed_revision: None,
+            passed_revision: None,
             last_good_revision: None,
             last_contact_time: None,
             soak_start_time: None,

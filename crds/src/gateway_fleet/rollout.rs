@@ -35,10 +35,10 @@ pub struct Rollout {
     /// Strategies by class of change.
     #[serde(default)]
     pub lanes: Lanes,
-    /// Clusters that may be updating or unready at once.
-    #[serde(default = "one_or_more::default")]
+    /// Clusters of the fleet that may be updating or unready at once. Absent: only the waves limit them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "one_or_more::schema")]
-    pub max_unavailable_clusters: Share,
+    pub max_unavailable_clusters: Option<Share>,
     /// What happens with clusters whose API server does not answer.
     #[serde(default)]
     pub unreachable: Unreachable,
@@ -253,12 +253,7 @@ choices! {
 
 mod one_or_more {
     //! A [`Share`] that allows progress: at least 1, or 1 % to 100 %.
-    use crate::Share;
     use schemars::{Schema, SchemaGenerator, json_schema};
-
-    pub(super) fn default() -> Share {
-        Share::Count(1)
-    }
 
     pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
@@ -279,7 +274,7 @@ impl Default for Rollout {
             waves: Vec::new(),
             within_cluster: None,
             lanes: Lanes::default(),
-            max_unavailable_clusters: one_or_more::default(),
+            max_unavailable_clusters: None,
             unreachable: Unreachable::default(),
             progress_deadline: default_progress_deadline(),
             preflight: None,
