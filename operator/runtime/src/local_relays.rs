@@ -103,7 +103,11 @@ impl LocalRelay {
     ///
     /// # Errors
     /// Where it cannot sign; the old one stays.
-    pub fn replace_authority(&self, authority: ClusterAuthority, trust_bundle: String) -> Result<(), RelayError> {
+    pub fn replace_authority(
+        &self,
+        authority: ClusterAuthority,
+        trust_bundle: String,
+    ) -> Result<(), RelayError> {
         self.relay.replace_authority(authority, trust_bundle)
     }
 }
@@ -126,7 +130,9 @@ pub enum LocalRelayError {
     #[error("cluster {0} has no objects in this process")]
     NoObjects(String),
     /// The process's relay sockets serve another fleet already.
-    #[error("the relay in this process serves another fleet; run the operator with role hub alone, so that each fleet gets relays of its own")]
+    #[error(
+        "the relay in this process serves another fleet; run the operator with role hub alone, so that each fleet gets relays of its own"
+    )]
     Taken,
     /// It cannot identify itself.
     #[error(transparent)]
@@ -149,7 +155,12 @@ pub struct LocalRelays {
 impl LocalRelays {
     /// No relay yet; all of them end with `stop`.
     #[must_use]
-    pub fn new(options: LocalRelayOptions, objects: LocalObjects, metrics: Metrics, stop: CancellationToken) -> Self {
+    pub fn new(
+        options: LocalRelayOptions,
+        objects: LocalObjects,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
         Self { options, objects, tokens: HostTokens::default(), metrics, running: Arc::default(), stop }
     }
 
@@ -193,7 +204,11 @@ impl LocalRelays {
         }
     }
 
-    async fn start(&self, member: LocalMember, stop: CancellationToken) -> Result<LocalRelay, LocalRelayError> {
+    async fn start(
+        &self,
+        member: LocalMember,
+        stop: CancellationToken,
+    ) -> Result<LocalRelay, LocalRelayError> {
         let LocalMember { fleet, cluster, place, namespace, trust_bundle, authority } = member;
         let objects = self.objects_of(&cluster)?;
         let (xds, issuer, names) = self.sockets(place, &cluster).await?;
@@ -205,8 +220,17 @@ impl LocalRelays {
             cache: self.options.state_dir.join("plugins"),
             plain_http: self.options.plain_http_registries.clone(),
         });
-        let bind = bind_options(place, format!("https://{dial}:{issuer_port}"));
-        let options = RelayOptions { fleet, cluster, bind, server_names: names, trust_bundle, authority };
+        let plugin_source = format!("https://{dial}:{issuer_port}");
+        let bind = bind_options(place);
+        let options = RelayOptions {
+            fleet,
+            cluster,
+            bind,
+            plugin_source,
+            server_names: names,
+            trust_bundle,
+            authority,
+        };
         let (pins, receiver) = watch::channel(None);
         let parts = RelayParts {
             pins: receiver,
@@ -232,9 +256,11 @@ impl LocalRelays {
     fn objects_of(&self, cluster: &str) -> Result<Objects, LocalRelayError> {
         match &self.objects {
             LocalObjects::Cluster(objects) => Ok(objects.clone()),
-            LocalObjects::Hosts(stores) => {
-                stores.lock().get(cluster).cloned().ok_or_else(|| LocalRelayError::NoObjects(cluster.to_owned()))
-            }
+            LocalObjects::Hosts(stores) => stores
+                .lock()
+                .get(cluster)
+                .cloned()
+                .ok_or_else(|| LocalRelayError::NoObjects(cluster.to_owned())),
         }
     }
 
@@ -253,9 +279,11 @@ impl LocalRelays {
             (LocalPlace::Cluster, None) => return Err(LocalRelayError::NoObjects(cluster.to_owned())),
         };
         let bound = |address: SocketAddr| async move {
-            TcpListener::bind(address)
-                .await
-                .map_err(|source| LocalRelayError::Bind { cluster: cluster.to_owned(), address, source })
+            TcpListener::bind(address).await.map_err(|source| LocalRelayError::Bind {
+                cluster: cluster.to_owned(),
+                address,
+                source,
+            })
         };
         Ok((bound(xds).await?, bound(issuer).await?, names))
     }
@@ -285,17 +313,17 @@ impl LocalRelays {
     }
 }
 
-fn bind_options(place: LocalPlace, plugin_source: String) -> BindOptions {
+fn bind_options(place: LocalPlace) -> BindOptions {
     match place {
-        LocalPlace::Cluster => BindOptions {
-            address: Ipv4Addr::UNSPECIFIED.into(),
-            privileged_port_offset: PRIVILEGED_OFFSET,
-            port_offset: 0,
-            plugin_source,
-        },
-        LocalPlace::Host { address, port_offset } => {
-            BindOptions { address, privileged_port_offset: 0, port_offset, plugin_source }
+        LocalPlace::Cluster => {
+            BindOptions { privileged_port_offset: PRIVILEGED_OFFSET, ..BindOptions::default() }
         }
+        LocalPlace::Host { address, port_offset } => BindOptions {
+            address: address.to_string(),
+            privileged_port_offset: 0,
+            port_offset,
+            ..BindOptions::default()
+        },
     }
 }
 

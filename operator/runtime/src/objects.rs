@@ -25,9 +25,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// A kind of object that both sources can serve.
-pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync + 'static {}
+pub trait Kind:
+    Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync + 'static
+{
+}
 
-impl<K> Kind for K where K: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync + 'static {}
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync + 'static
+{
+}
 
 /// Which objects of a kind. Everything unset is everything.
 #[derive(Clone, Debug, Default)]

@@ -19,12 +19,14 @@ pub use report::{GatewayReport, RelayReport};
 use crate::objects::Objects;
 use crate::pin::PinReceiver;
 use jiff::Timestamp;
-use operator_identity::{ClusterAuthority, FleetName, IdentityError, WorkloadIdentity, rotate_at_random, Validity};
+use operator_identity::{
+    ClusterAuthority, FleetName, IdentityError, Validity, WorkloadIdentity, rotate_at_random,
+};
 use operator_ir::GatewayId;
 use operator_translate::BindOptions;
 use operator_xds_server::{
-    Ads, Attestor, Group, Issuer, Ledger, Limits, Metrics, Publisher, ServerTls, SharedAuthority, TlsError, serve_ads,
-    serve_issuer,
+    Ads, Attestor, Group, Issuer, Ledger, Limits, Metrics, Publisher, ServerTls, SharedAuthority, TlsError,
+    serve_ads, serve_issuer,
 };
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
@@ -46,6 +48,8 @@ pub struct RelayOptions {
     pub cluster: String,
     /// How gateways bind their listeners.
     pub bind: BindOptions,
+    /// Where gateways fetch plugins: the issuance address as `https://host:port`.
+    pub plugin_source: String,
     /// Names and addresses under which gateways reach it.
     pub server_names: Vec<String>,
     /// Roots of the fleet, PEM.
@@ -110,8 +114,13 @@ impl Relay {
     ///
     /// # Errors
     /// Where its own certificate cannot be made.
-    pub fn start(options: RelayOptions, parts: RelayParts, stop: CancellationToken) -> Result<Self, RelayError> {
-        let RelayOptions { fleet, cluster, bind, server_names, trust_bundle, authority } = options;
+    pub fn start(
+        options: RelayOptions,
+        parts: RelayParts,
+        stop: CancellationToken,
+    ) -> Result<Self, RelayError> {
+        let RelayOptions { fleet, cluster, bind, plugin_source, server_names, trust_bundle, authority } =
+            options;
         let certificate = authority.server_certificate(&server_names, Timestamp::now())?;
         let tls = Arc::new(ServerTls::new(&certificate, &trust_bundle)?);
         let authority = SharedAuthority::new(authority);
@@ -120,7 +129,13 @@ impl Relay {
         let known: Known = Arc::default();
         let limits = Limits::default();
 
-        let ads = Ads::new(publisher.clone(), groups(fleet, cluster, known.clone()), limits, parts.metrics.clone(), stop.clone());
+        let ads = Ads::new(
+            publisher.clone(),
+            groups(fleet, cluster, known.clone()),
+            limits,
+            parts.metrics.clone(),
+            stop.clone(),
+        );
         spawn_serving("ads", serve_ads(parts.xds, tls.clone(), ads));
         let issuer = Issuer {
             authority: authority.clone(),
@@ -132,12 +147,15 @@ impl Relay {
         spawn_serving("issuance", serve_issuer(parts.issuer, tls.clone(), issuer, stop.clone()));
 
         let (sender, reports) = watch::channel(RelayReport::default());
-        let work = serve_loop::ServeLoop::new(bind, publisher, known, parts.plugins, sender);
+        let work = serve_loop::ServeLoop::new((bind, plugin_source), publisher, known, parts.plugins, sender);
         tokio::spawn(work.run(parts.pins, parts.objects, stop.clone()));
 
         let trust_bundle = Arc::new(RwLock::new(trust_bundle));
         let relay = Self { reports, ledger, authority, tls, names: server_names, trust_bundle };
-        relay.spawn_renewal(Validity { not_before: certificate.not_before, not_after: certificate.not_after }, stop);
+        relay.spawn_renewal(
+            Validity { not_before: certificate.not_before, not_after: certificate.not_after },
+            stop,
+        );
         Ok(relay)
     }
 
@@ -145,7 +163,11 @@ impl Relay {
     ///
     /// # Errors
     /// Where the authority cannot sign; the old one stays.
-    pub fn replace_authority(&self, authority: ClusterAuthority, trust_bundle: String) -> Result<(), RelayError> {
+    pub fn replace_authority(
+        &self,
+        authority: ClusterAuthority,
+        trust_bundle: String,
+    ) -> Result<(), RelayError> {
         let certificate = authority.server_certificate(&self.names, Timestamp::now())?;
         self.tls.replace(&certificate, &trust_bundle)?;
         *self.trust_bundle.write() = trust_bundle;
@@ -168,14 +190,21 @@ impl Relay {
                 let renewed = authority.current().server_certificate(&names, Timestamp::now());
                 match renewed {
                     Ok(certificate) => {
-                        validity = Validity { not_before: certificate.not_before, not_after: certificate.not_after };
+                        validity =
+                            Validity { not_before: certificate.not_before, not_after: certificate.not_after };
                         let roots = bundle.read().clone();
                         if let Err(error) = tls.replace(&certificate, &roots) {
-                            tracing::error!(error = &error as &dyn std::error::Error, "renewed certificate refused");
+                            tracing::error!(
+                                error = &error as &dyn std::error::Error,
+                                "renewed certificate refused"
+                            );
                         }
                     }
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "relay certificate not renewed");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "relay certificate not renewed"
+                        );
                     }
                 }
             }
@@ -196,7 +225,10 @@ fn group_of(id: &GatewayId) -> Group {
     Group::new(id.to_string())
 }
 
-fn spawn_serving(what: &'static str, serving: impl Future<Output = Result<(), operator_xds_server::ServeError>> + Send + 'static) {
+fn spawn_serving(
+    what: &'static str,
+    serving: impl Future<Output = Result<(), operator_xds_server::ServeError>> + Send + 'static,
+) {
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(what, error = &error as &dyn std::error::Error, "server ended");

@@ -3,7 +3,7 @@
 
 //! FleetClusters with their credentials: one actor each, and what their status says.
 
-use super::{ClusterKey, condition_time};
+use super::{ClusterKey, time};
 use crds::conditions::{self, ConditionType, Reason, Statement, Truth};
 use crds::{ClusterMode, FleetCluster, FleetClusterStatus};
 use jiff::Timestamp;
@@ -119,12 +119,12 @@ pub(super) fn cluster_status(
     let mut status = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation.unwrap_or_default();
     status.observed_generation = generation;
-    let time = condition_time(now);
+    let now = time(now);
     if let Some(facts) = facts {
         status.cluster_id.clone_from(&facts.cluster_id);
         status.kubernetes_version.clone_from(&facts.version);
         status.last_contact_time = contact_time(status.last_contact_time.as_ref().map(|t| t.0), facts.last_contact)
-            .map(|t| condition_time(t));
+            .map(time);
         status.missing_permissions =
             facts.missing_rights.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect();
     }
@@ -147,9 +147,9 @@ pub(super) fn cluster_status(
     };
     let obstacle = statements.iter().find(|s| s.status != Truth::True).cloned();
     for statement in statements {
-        conditions::set(&mut status.conditions, statement, generation, &time);
+        conditions::set(&mut status.conditions, statement, generation, &now);
     }
-    conditions::set(&mut status.conditions, ready(cluster, obstacle, twin), generation, &time);
+    conditions::set(&mut status.conditions, ready(cluster, obstacle, twin), generation, &now);
     status
 }
 

@@ -178,7 +178,7 @@ impl Worker {
             let again = done.as_ref().is_err_and(|error| !is_final(error));
             if let Err(error) = &done {
                 let (what, kind, namespace, name) = &target;
-                let error = crate::objects::describe(error);
+                let error = crate::objects::chain(error);
                 tracing::warn!(what, kind, namespace, name, %error, again, "write failed");
             }
             {

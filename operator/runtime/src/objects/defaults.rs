@@ -42,7 +42,10 @@ impl Schemas {
             let spec = &definition["spec"];
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             for version in spec["versions"].as_array().into_iter().flatten() {
-                let key = (format!("{}/{}", text(&spec["group"]), text(&version["name"])), text(&spec["names"]["kind"]));
+                let key = (
+                    format!("{}/{}", text(&spec["group"]), text(&version["name"])),
+                    text(&spec["names"]["kind"]),
+                );
                 let schema = Some(version["schema"]["openAPIV3Schema"].clone());
                 kinds.insert(key, KindSchema { namespaced: text(&spec["scope"]) == "Namespaced", schema });
             }
@@ -61,7 +64,9 @@ impl Schemas {
         if let Some(KindSchema { schema: Some(schema), .. }) = self.find(api_version, kind) {
             fill(schema, object);
             if let (Some(fields), Some(properties)) = (object.as_object(), schema["properties"].as_object()) {
-                for (name, value) in fields.iter().filter(|(n, _)| !matches!(n.as_str(), "metadata" | "status")) {
+                for (name, value) in
+                    fields.iter().filter(|(n, _)| !matches!(n.as_str(), "metadata" | "status"))
+                {
                     match properties.get(name) {
                         Some(schema) => check(schema, value, name, &mut problems),
                         None => problems.push(format!("{name}: unknown field")),
@@ -123,7 +128,8 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
     {
-        let allowed: Vec<_> = allowed.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+        let allowed: Vec<_> =
+            allowed.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
         problems.push(format!("{path}: must be one of {}", allowed.join(", ")));
     }
     match value {
@@ -137,7 +143,12 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
     }
 }
 
-fn check_fields(schema: &Value, fields: &serde_json::Map<String, Value>, path: &str, problems: &mut Vec<String>) {
+fn check_fields(
+    schema: &Value,
+    fields: &serde_json::Map<String, Value>,
+    path: &str,
+    problems: &mut Vec<String>,
+) {
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !fields.contains_key(name) {
             problems.push(format!("{path}.{name}: required"));
@@ -175,13 +186,15 @@ mod tests {
     use serde_json::json;
 
     fn schemas() -> Schemas {
-        Schemas::new([json!({"spec": {"group": "x.dev", "scope": "Namespaced", "names": {"kind": "Box"}, "versions": [{
+        Schemas::new([
+            json!({"spec": {"group": "x.dev", "scope": "Namespaced", "names": {"kind": "Box"}, "versions": [{
             "name": "v1", "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
                 "required": ["size"], "properties": {
                     "size": {"type": "integer"},
                     "colour": {"type": "string", "enum": ["red", "blue"], "default": "red"},
                     "lids": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}}}
-            }}}}}}]}})])
+            }}}}}}]}}),
+        ])
     }
 
     #[test]
@@ -197,8 +210,12 @@ mod tests {
         let problems = schemas().admit("x.dev/v1", "Box", &mut object);
         assert_eq!(
             problems,
-            ["spec.size: required", "spec.colour: must be one of red, blue", "spec.lids[0].n: must be of type integer",
-             "spec.weight: unknown field"]
+            [
+                "spec.size: required",
+                "spec.colour: must be one of red, blue",
+                "spec.lids[0].n: must be of type integer",
+                "spec.weight: unknown field"
+            ]
         );
     }
 }

@@ -125,7 +125,12 @@ impl FolderSource {
     }
 
     /// The objects of a file; `None` where its YAML is broken. An object that does not fit its kind keeps its last good form.
-    fn parse(&self, path: &Path, relative: &Path, content: &[u8]) -> (Option<BTreeMap<Key, Value>>, Vec<FolderProblem>) {
+    fn parse(
+        &self,
+        path: &Path,
+        relative: &Path,
+        content: &[u8],
+    ) -> (Option<BTreeMap<Key, Value>>, Vec<FolderProblem>) {
         let documents = match serde_saphyr::from_slice_multiple::<Value>(content) {
             Ok(documents) => documents,
             Err(error) => {
@@ -146,14 +151,19 @@ impl FolderSource {
             match self.admit(document) {
                 Ok((key, object)) => {
                     if self.owned_elsewhere(path, &key) {
-                        report(format!("{} {}/{} is in another file already; keep one", key.kind, key.namespace, key.name));
+                        report(format!(
+                            "{} {}/{} is in another file already; keep one",
+                            key.kind, key.namespace, key.name
+                        ));
                     } else {
                         objects.insert(key, object);
                     }
                 }
                 Err((key, messages)) => {
                     messages.into_iter().for_each(&mut report);
-                    if let Some((key, old)) = key.and_then(|key| Some((key.clone(), last_good?.get(&key)?.clone()))) {
+                    if let Some((key, old)) =
+                        key.and_then(|key| Some((key.clone(), last_good?.get(&key)?.clone())))
+                    {
                         objects.insert(key, old);
                     }
                 }
@@ -164,12 +174,19 @@ impl FolderSource {
 
     fn admit(&self, mut object: Value) -> Result<(Key, Value), (Option<Key>, Vec<String>)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (version, kind, name) = (text(&object["apiVersion"]), text(&object["kind"]), text(&object["metadata"]["name"]));
+        let (version, kind, name) =
+            (text(&object["apiVersion"]), text(&object["kind"]), text(&object["metadata"]["name"]));
         if version.is_empty() || kind.is_empty() || name.is_empty() {
-            return Err((None, vec!["apiVersion, kind and metadata.name are needed to name an object".into()]));
+            return Err((
+                None,
+                vec!["apiVersion, kind and metadata.name are needed to name an object".into()],
+            ));
         }
         let Some(namespaced) = self.schemas.namespaced(&version, &kind) else {
-            return Err((None, vec![format!("{version} {kind} {name}: this kind is not known here and is left out")]));
+            return Err((
+                None,
+                vec![format!("{version} {kind} {name}: this kind is not known here and is left out")],
+            ));
         };
         let namespace = match text(&object["metadata"]["namespace"]) {
             _ if !namespaced => String::new(),
@@ -188,7 +205,8 @@ impl FolderSource {
 
     fn owned_elsewhere(&self, path: &Path, key: &Key) -> bool {
         let scope = cluster_of(&self.root, path);
-        let others = self.files.iter().filter(|(other, _)| *other != path && cluster_of(&self.root, other) == scope);
+        let others =
+            self.files.iter().filter(|(other, _)| *other != path && cluster_of(&self.root, other) == scope);
         others.map(|(_, state)| state).any(|state| state.objects.contains_key(key))
     }
 

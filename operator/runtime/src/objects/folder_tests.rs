@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use std::path::Path;
 
-const GOOD: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\nspec: {ports: [{port: 80}]}\n";
+const GOOD: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\nspec: {ports: [{port: 80}]}\n";
 
 fn write(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
@@ -70,7 +71,11 @@ fn files_of_a_cluster_are_its_own() {
 fn one_object_in_two_files_and_unknown_kinds_are_told() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.yaml", GOOD);
-    write(folder.path(), "b.yaml", &format!("{GOOD}---\napiVersion: x/v1\nkind: Odd\nmetadata: {{name: o}}\n"));
+    write(
+        folder.path(),
+        "b.yaml",
+        &format!("{GOOD}---\napiVersion: x/v1\nkind: Odd\nmetadata: {{name: o}}\n"),
+    );
     let mut source = FolderSource::new(folder.path().to_path_buf(), []);
     let problems: Vec<_> = source.reload().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");

@@ -107,7 +107,10 @@ impl KubernetesObjects {
         let mut body = applied::<K>(object)?;
         if let Value::Object(fields) = &mut body {
             fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
-            fields.insert("metadata".into(), serde_json::json!({"name": name, "namespace": object.namespace()}));
+            fields.insert(
+                "metadata".into(),
+                serde_json::json!({"name": name, "namespace": object.namespace()}),
+            );
         }
         let params = PatchParams::apply(manager).force();
         let done = self.dynamic::<K>(&namespace).patch_status(&name, &params, &Patch::Apply(&body)).await;
@@ -156,7 +159,8 @@ impl<K: Kind> Known<K> {
             Event::InitApply(object) if ours(&object) => {
                 if let Some(before) = &mut self.listing {
                     let same = before.remove(&names(&object)).filter(|old| {
-                        old.resource_version().is_some() && old.resource_version() == object.resource_version()
+                        old.resource_version().is_some()
+                            && old.resource_version() == object.resource_version()
                     });
                     if let Some(old) = same {
                         self.objects.insert(names(&object), old);

@@ -65,14 +65,17 @@ impl Store {
         let version = inner.version;
         let Some(fields) = object.as_object_mut() else { return };
         let changed = before.as_deref().is_none_or(|old| content(old) != content_of(fields));
-        let labels_changed = before.as_deref().is_none_or(|old| user_metadata(old.get("metadata")) != user_metadata(fields.get("metadata")));
+        let labels_changed = before
+            .as_deref()
+            .is_none_or(|old| user_metadata(old.get("metadata")) != user_metadata(fields.get("metadata")));
         if !changed && !labels_changed {
             return;
         }
         if let Some(status) = before.as_deref().and_then(|old| old.get("status")) {
             fields.insert("status".into(), status.clone());
         }
-        let generation = before.as_deref().and_then(|old| old["metadata"]["generation"].as_i64()).unwrap_or(0);
+        let generation =
+            before.as_deref().and_then(|old| old["metadata"]["generation"].as_i64()).unwrap_or(0);
         stamp(fields, &key, before.as_deref(), generation + i64::from(changed), version);
         inner.set(key, object);
     }
@@ -208,7 +211,8 @@ fn key<K: Kind>(namespace: &str, name: &str) -> Key {
 
 fn keyed<K: Kind>(object: &K) -> Result<(Key, Value), ObjectsError> {
     let meta = object.meta();
-    let key = key::<K>(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let key =
+        key::<K>(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let shape = |source| ObjectsError::Shape { kind: key.kind.clone(), name: key.name.clone(), source };
     let mut value = serde_json::to_value(object).map_err(shape)?;
     if let Some(fields) = value.as_object_mut() {
@@ -245,7 +249,11 @@ fn content(object: &Value) -> Map<String, Value> {
 }
 
 fn content_of(fields: &Map<String, Value>) -> Map<String, Value> {
-    fields.iter().filter(|(k, _)| *k != "metadata" && *k != "status").map(|(k, v)| (k.clone(), v.clone())).collect()
+    fields
+        .iter()
+        .filter(|(k, _)| *k != "metadata" && *k != "status")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// The metadata that users write.
@@ -263,8 +271,10 @@ fn stamp(fields: &mut Map<String, Value>, key: &Key, before: Option<&Value>, gen
     }
     metadata["generation"] = generation.into();
     metadata["resourceVersion"] = version.to_string().into();
-    metadata["uid"] = old("uid").unwrap_or_else(|| format!("{}-{}-{version}", key.kind.to_lowercase(), key.name).into());
-    let created = old("creationTimestamp").unwrap_or_else(|| jiff::Timestamp::now().strftime("%FT%TZ").to_string().into());
+    metadata["uid"] =
+        old("uid").unwrap_or_else(|| format!("{}-{}-{version}", key.kind.to_lowercase(), key.name).into());
+    let created = old("creationTimestamp")
+        .unwrap_or_else(|| jiff::Timestamp::now().strftime("%FT%TZ").to_string().into());
     metadata["creationTimestamp"] = created;
     for kept in ["deletionTimestamp", "finalizers"] {
         if let (Some(value), true) = (old(kept), metadata[kept].is_null()) {

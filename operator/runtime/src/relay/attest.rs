@@ -13,7 +13,7 @@ use operator_xds_server::{AttestError, Attestor};
 use std::time::Duration;
 
 /// The audience that gateways' tokens are made for.
-pub const AUDIENCE: &str = "gatefleet-relay";
+const AUDIENCE: &str = "gatefleet-relay";
 /// Where a bound token names its pod (Kubernetes, ServiceAccount tokens).
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 /// Longest wait for the API server.
@@ -65,13 +65,17 @@ impl KubernetesAttestor {
 impl Attestor for KubernetesAttestor {
     async fn attest(&self, token: &str) -> Result<WorkloadIdentity, AttestError> {
         let review = TokenReview {
-            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![AUDIENCE.to_owned()]) },
+            spec: TokenReviewSpec {
+                token: Some(token.to_owned()),
+                audiences: Some(vec![AUDIENCE.to_owned()]),
+            },
             ..TokenReview::default()
         };
         let api: Api<TokenReview> = Api::all(self.client.clone());
         let params = PostParams::default();
         let answer = tokio::time::timeout(REVIEW_LIMIT, api.create(&params, &review)).await;
-        let answer = answer.map_err(|_| AttestError::Unavailable("the API server does not answer".to_owned()))?;
+        let answer =
+            answer.map_err(|_| AttestError::Unavailable("the API server does not answer".to_owned()))?;
         let status = answer.map_err(|e| AttestError::Unavailable(e.to_string()))?.status.unwrap_or_default();
         let audience = status.audiences.as_ref().is_some_and(|all| all.iter().any(|a| a == AUDIENCE));
         if status.authenticated != Some(true) || !audience {

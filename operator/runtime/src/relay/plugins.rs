@@ -140,10 +140,12 @@ impl Shared {
         let place = format!("pull Secret {}/{name}", self.namespace);
         let found: Option<Secret> =
             self.objects.get(&self.namespace, name).await.map_err(|e| crate::objects::chain(&e))?;
-        let secret = found.ok_or_else(|| format!("{place} does not exist in this cluster; create it there"))?;
+        let secret =
+            found.ok_or_else(|| format!("{place} does not exist in this cluster; create it there"))?;
         let config = secret.data.as_ref().and_then(|data| data.get(DOCKER_CONFIG));
         let config = config.ok_or_else(|| format!("{place} has no key {DOCKER_CONFIG}"))?;
-        credentials_for(&config.0, image).ok_or_else(|| format!("{place} has no entry for the registry of {image}"))
+        credentials_for(&config.0, image)
+            .ok_or_else(|| format!("{place} has no entry for the registry of {image}"))
     }
 
     fn set(&self, image: &str, state: PluginState) {
@@ -173,7 +175,9 @@ fn credentials_for(config: &[u8], image: &str) -> Option<Credentials> {
     use base64::Engine as _;
     let registry = image.split('/').next()?;
     let config: DockerConfig = serde_json::from_slice(config).ok()?;
-    let bare = |key: &str| key.trim_start_matches("https://").trim_start_matches("http://").split('/').next() == Some(registry);
+    let bare = |key: &str| {
+        key.trim_start_matches("https://").trim_start_matches("http://").split('/').next() == Some(registry)
+    };
     let found = config.auths.into_iter().find(|(key, _)| bare(key))?.1;
     if !found.username.is_empty() {
         return Some(Credentials { username: found.username, password: found.password });

@@ -6,7 +6,7 @@
 use super::live::{self, LiveEvent};
 use super::plugins::PluginCache;
 use super::report::{GatewayReport, RelayReport};
-use super::services::{self, ServiceIndex, ServiceName};
+use super::services::{self, ServiceEndpoint, ServiceIndex, ServiceName};
 use super::{Known, group_of};
 use crate::objects::{ObjectEvent, Objects};
 use crate::pin::{PinReceiver, Pinned};
@@ -14,7 +14,10 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use operator_ir::{BackendId, BackendProtocol, GatewayConfig, GatewayId, SecretId};
-use operator_translate::{BackendState, BindOptions, Certificate, LiveEndpoint, PluginModule, Translator};
+use operator_translate::{
+    BackendState, BindOptions, Certificate, CertificateState, Endpoint, Endpoints, Live, LocalityEndpoints,
+    PluginFact, Translator,
+};
 use operator_xds_server::{Form, Publisher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,24 +27,33 @@ use tokio_util::sync::CancellationToken;
 /// Most live events that are taken in before they are published; whatever waits then comes right after.
 const BATCH: usize = 1024;
 
+/// What is served to one gateway.
+struct Served {
+    config: Arc<GatewayConfig>,
+    translator: Translator,
+}
+
 pub(super) struct ServeLoop {
     bind: BindOptions,
+    /// Where gateways fetch plugins: `https://host:port`.
+    plugin_source: String,
     publisher: Publisher,
     known: Known,
     plugins: PluginCache,
     reports: watch::Sender<RelayReport>,
     services: ServiceIndex,
-    certificates: BTreeMap<SecretId, Certificate>,
     secrets_listed: bool,
     pinned: Option<Arc<Pinned>>,
-    gateways: BTreeMap<GatewayId, Translator>,
-    /// Gateways whose resources differ from what was published.
+    /// Live data of everything that any gateway names.
+    live: Live,
+    gateways: BTreeMap<GatewayId, Served>,
+    /// Gateways whose resources may differ from what was published.
     touched: BTreeSet<GatewayId>,
 }
 
 impl ServeLoop {
     pub(super) fn new(
-        bind: BindOptions,
+        (bind, plugin_source): (BindOptions, String),
         publisher: Publisher,
         known: Known,
         plugins: PluginCache,
@@ -49,14 +61,15 @@ impl ServeLoop {
     ) -> Self {
         Self {
             bind,
+            plugin_source,
             publisher,
             known,
             plugins,
             reports,
             services: ServiceIndex::default(),
-            certificates: BTreeMap::new(),
             secrets_listed: false,
             pinned: None,
+            live: Live::default(),
             gateways: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
@@ -92,7 +105,8 @@ impl ServeLoop {
 
     fn take_pin(&mut self, pinned: Option<Arc<Pinned>>) {
         let Some(pinned) = pinned else { return };
-        let gone: Vec<_> = self.gateways.keys().filter(|id| !pinned.gateways.contains_key(id)).cloned().collect();
+        let gone: Vec<_> =
+            self.gateways.keys().filter(|id| !pinned.gateways.contains_key(id)).cloned().collect();
         for id in gone {
             self.gateways.remove(&id);
             self.publisher.withdraw(&group_of(&id));
@@ -105,24 +119,32 @@ impl ServeLoop {
         self.touched.extend(pinned.gateways.keys().cloned());
         tracing::info!(revision = %pinned.revision, hash = %pinned.hash, gateways = pinned.gateways.len(), "pinned");
         self.pinned = Some(pinned);
+        self.prune();
         self.take_plugins();
     }
 
     fn take_config(&mut self, id: &GatewayId, config: &Arc<GatewayConfig>) {
-        let translator = self.gateways.entry(id.clone()).or_insert_with(|| Translator::new(self.bind.clone()));
-        translator.set_config(config.clone());
-        let unknown: Vec<_> = translator.unknown_backends().cloned().collect();
-        for backend in unknown {
-            if let Some(state) = state_of(&self.services, &backend) {
-                translator.set_backend(&backend, state);
+        for backend in config.backends.keys() {
+            if !self.live.backends.contains_key(backend) {
+                self.live.backends.insert(backend.clone(), state_of(&self.services, backend));
             }
-        }
-        for secret in translator.wanted_certificates() {
-            let certificate = self.certificates.get(&secret).cloned();
-            translator.set_certificate(&secret, certificate);
         }
         for plugin in config.plugins.values() {
             self.plugins.want(plugin);
+        }
+        let bind = &self.bind;
+        let new = || Served { config: config.clone(), translator: Translator::new(bind.clone()) };
+        self.gateways.entry(id.clone()).or_insert_with(new).config = config.clone();
+    }
+
+    /// Forgets backends that no gateway names any more, once they are many.
+    fn prune(&mut self) {
+        let named: usize = self.gateways.values().map(|served| served.config.backends.len()).sum();
+        if self.live.backends.len() > named + 64 {
+            let gateways = &self.gateways;
+            self.live
+                .backends
+                .retain(|id, _| gateways.values().any(|served| served.config.backends.contains_key(id)));
         }
     }
 
@@ -154,11 +176,13 @@ impl ServeLoop {
             }
             LiveEvent::Service(ObjectEvent::Listed) => self.services.services_listed(),
             LiveEvent::Slice(ObjectEvent::Upsert(slice)) => touched.extend(self.services.upsert_slice(slice)),
-            LiveEvent::Slice(ObjectEvent::Delete(slice)) => touched.extend(self.services.delete_slice(&slice)),
+            LiveEvent::Slice(ObjectEvent::Delete(slice)) => {
+                touched.extend(self.services.delete_slice(&slice))
+            }
             LiveEvent::Slice(ObjectEvent::Listed) => self.services.slices_listed(),
             LiveEvent::Secret(ObjectEvent::Upsert(secret)) => self.take_secret(&secret),
             LiveEvent::Secret(ObjectEvent::Delete(secret)) => {
-                self.certificates.remove(&secret_id(&secret));
+                tracing::warn!(secret = %secret_id(&secret), "Secret deleted; its certificate goes on being served");
             }
             LiveEvent::Secret(ObjectEvent::Listed) => self.secrets_listed = true,
             LiveEvent::Service(ObjectEvent::Failed(reason))
@@ -170,63 +194,63 @@ impl ServeLoop {
     }
 
     fn take_all_backends(&mut self) {
-        for (id, translator) in &mut self.gateways {
-            let backends: Vec<_> = translator.config().backends.keys().cloned().collect();
-            for backend in backends {
-                if let Some(state) = state_of(&self.services, &backend) {
-                    translator.set_backend(&backend, state);
-                }
-            }
-            self.touched.insert(id.clone());
+        for (id, state) in &mut self.live.backends {
+            *state = state_of(&self.services, id);
         }
+        self.touched.extend(self.gateways.keys().cloned());
     }
 
     fn take_service(&mut self, (namespace, name): &ServiceName) {
-        let of = |port, protocol| BackendId::Service { namespace: namespace.clone(), name: name.clone(), port, protocol };
+        let of = |port, protocol| BackendId::Service {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            port,
+            protocol,
+        };
         let range = of(0, BackendProtocol::Http1)..=of(u16::MAX, BackendProtocol::Http2);
-        for (id, translator) in &mut self.gateways {
-            let backends: Vec<_> = translator.config().backends.range(range.clone()).map(|(id, _)| id.clone()).collect();
-            for backend in backends {
-                if let Some(state) = state_of(&self.services, &backend) {
-                    translator.set_backend(&backend, state);
-                    self.touched.insert(id.clone());
-                }
+        for (backend, held) in self.live.backends.range_mut(range) {
+            let state = state_of(&self.services, backend);
+            if same_state(held, &state) {
+                continue;
             }
+            *held = state;
+            let users =
+                self.gateways.iter().filter(|(_, served)| served.config.backends.contains_key(backend));
+            self.touched.extend(users.map(|(id, _)| id.clone()));
         }
     }
 
+    /// A certificate that cannot be read, or is gone, goes on being served as it was.
     fn take_secret(&mut self, secret: &Secret) {
         let id = secret_id(secret);
         let part = |name: &str| {
             let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| bytes.0.clone());
             // An API server folds `stringData` into `data`; a folder does not.
             let text = || secret.string_data.as_ref()?.get(name).map(|text| text.clone().into_bytes());
-            bytes.or_else(text)
+            String::from_utf8(bytes.or_else(text)?).ok()
         };
         let (Some(chain_pem), Some(key_pem)) = (part("tls.crt"), part("tls.key")) else {
-            tracing::warn!(secret = %id, "Secret lacks tls.crt or tls.key; what was served goes on");
+            tracing::warn!(secret = %id, "Secret lacks a readable tls.crt or tls.key; what was served goes on");
             return;
         };
-        let certificate = Certificate { chain_pem, key_pem };
-        for (gateway, translator) in &mut self.gateways {
-            if translator.wanted_certificates().contains(&id) {
-                translator.set_certificate(&id, Some(certificate.clone()));
-                self.touched.insert(gateway.clone());
-            }
+        let certificate = Arc::new(Certificate { chain_pem, key_pem });
+        let held = self.live.certificates.insert(id, CertificateState::Present(certificate.clone()));
+        let same = matches!(held, Some(CertificateState::Present(held)) if *held == *certificate);
+        if !same {
+            self.touched.extend(self.gateways.keys().cloned());
         }
-        self.certificates.insert(id, certificate);
     }
 
     fn take_plugins(&mut self) {
-        for (id, translator) in &mut self.gateways {
-            let images: Vec<_> = translator.config().plugins.values().map(|plugin| plugin.image.clone()).collect();
-            for image in images {
-                if let Some(sha256) = self.plugins.digest(&image) {
-                    translator.set_plugin(&image, PluginModule { sha256 });
-                    self.touched.insert(id.clone());
-                }
+        let images =
+            self.gateways.values().flat_map(|served| served.config.plugins.values().map(|p| p.image.clone()));
+        for image in images.collect::<BTreeSet<_>>() {
+            if let Some(sha256) = self.plugins.digest(&image) {
+                let uri = format!("{}/v1/plugins/{sha256}", self.plugin_source);
+                self.live.plugins.entry(image).or_insert_with(|| Arc::new(PluginFact { sha256, uri }));
             }
         }
+        self.touched.extend(self.gateways.keys().cloned());
     }
 
     /// Publishes what was touched. Before the cluster's objects were listed nothing is: unknown is not empty.
@@ -237,25 +261,33 @@ impl ServeLoop {
         }
         let demand = self.publisher.demand().borrow().clone();
         for id in std::mem::take(&mut self.touched) {
-            let Some(translator) = self.gateways.get(&id) else { continue };
+            let Some(served) = self.gateways.get_mut(&id) else { continue };
             let group = group_of(&id);
-            self.publisher.publish(&group, Form::Gateway, pinned.hash.as_str(), Arc::new(translator.resources().clone()));
+            let changes = served.translator.update(&served.config, &self.live);
+            tracing::debug!(gateway = %id, upserted = changes.upserted.len(), removed = changes.removed.len(), "publish");
+            self.publisher.publish(
+                &group,
+                Form::Gateway,
+                pinned.hash.as_str(),
+                served.translator.resources(),
+            );
             if demand.contains(&(group.clone(), Form::Envoy)) {
-                self.publisher.publish(&group, Form::Envoy, pinned.hash.as_str(), Arc::new(translator.envoy_resources()));
+                let resources = served.translator.envoy_resources();
+                self.publisher.publish(&group, Form::Envoy, pinned.hash.as_str(), resources);
             }
         }
     }
 
     fn report(&self) {
         let Some(pinned) = &self.pinned else { return };
-        let gateways = self.gateways.iter().map(|(id, translator)| {
+        let gateways = self.gateways.iter().map(|(id, served)| {
             let summary = self.publisher.ledger().summary(&group_of(id));
             let report = GatewayReport {
                 connected: summary.connected(),
                 acked: summary.acked(&pinned.hash),
                 nacks: summary.nacks().map(|(node, nack)| (Arc::from(node), nack.clone())).collect(),
-                absent_backends: translator.absent_backends().map(ToString::to_string).collect(),
-                missing_certificates: self.missing_certificates(translator),
+                absent_backends: self.absent_backends(&served.config),
+                missing_certificates: self.missing_certificates(&served.config),
             };
             (id.clone(), report)
         });
@@ -274,25 +306,61 @@ impl ServeLoop {
         });
     }
 
-    fn missing_certificates(&self, translator: &Translator) -> Vec<String> {
+    fn absent_backends(&self, config: &GatewayConfig) -> Vec<String> {
+        let absent = |id: &&BackendId| matches!(self.live.backends.get(*id), Some(BackendState::Absent));
+        config.backends.keys().filter(absent).map(ToString::to_string).collect()
+    }
+
+    fn missing_certificates(&self, config: &GatewayConfig) -> Vec<String> {
         if !self.secrets_listed {
             return Vec::new();
         }
-        let wanted = translator.wanted_certificates().into_iter();
-        wanted.filter(|id| !self.certificates.contains_key(id)).map(|id| id.to_string()).collect()
+        let chains = config.listeners.values().flat_map(|listener| &listener.chains);
+        let wanted: BTreeSet<_> =
+            chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| &tls.certificates).collect();
+        wanted
+            .into_iter()
+            .filter(|id| !self.live.certificates.contains_key(*id))
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
-/// A backend's state in the translator's words; `None` while it is unknown.
-fn state_of(index: &ServiceIndex, backend: &BackendId) -> Option<BackendState> {
+/// A backend's state in the translator's words.
+fn state_of(index: &ServiceIndex, backend: &BackendId) -> BackendState {
     let BackendId::Service { namespace, name, port, .. } = backend;
     match index.state(namespace, name, *port) {
-        services::BackendState::Unknown => None,
-        services::BackendState::Absent => Some(BackendState::Absent),
-        services::BackendState::Known(endpoints) => {
-            let endpoints = endpoints.into_iter().map(|e| LiveEndpoint { address: e.address, zone: e.zone });
-            Some(BackendState::Known(endpoints.collect()))
-        }
+        services::BackendState::Unknown => BackendState::Unknown,
+        services::BackendState::Absent => BackendState::Absent,
+        services::BackendState::Known(endpoints) => BackendState::Present(Arc::new(by_zone(endpoints))),
+    }
+}
+
+fn by_zone(endpoints: Vec<ServiceEndpoint>) -> Endpoints {
+    let mut zones: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    for ServiceEndpoint { address, ready, zone } in endpoints {
+        let endpoint = Endpoint {
+            address: address.ip(),
+            port: address.port(),
+            ready,
+            serving: true,
+            terminating: false,
+        };
+        zones.entry(zone.unwrap_or_default()).or_default().push(endpoint);
+    }
+    let localities = zones.into_iter().map(|(zone, endpoints)| LocalityEndpoints {
+        region: String::new(),
+        zone,
+        endpoints,
+    });
+    Endpoints { localities: localities.collect() }
+}
+
+fn same_state(a: &BackendState, b: &BackendState) -> bool {
+    match (a, b) {
+        (BackendState::Unknown, BackendState::Unknown) | (BackendState::Absent, BackendState::Absent) => true,
+        (BackendState::Present(a), BackendState::Present(b)) => a == b,
+        _ => false,
     }
 }
 

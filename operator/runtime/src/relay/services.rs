@@ -224,7 +224,11 @@ mod tests {
         index.slices_listed();
         index.upsert_service(parse(service()));
         index.upsert_slice(parse(slice("s1", json!({"ready": true}), "10.0.0.1")));
-        index.upsert_slice(parse(slice("s2", json!({"ready": false, "serving": true, "terminating": true}), "10.0.0.2")));
+        index.upsert_slice(parse(slice(
+            "s2",
+            json!({"ready": false, "serving": true, "terminating": true}),
+            "10.0.0.2",
+        )));
         index.upsert_slice(parse(slice("s3", json!({"ready": false, "serving": false}), "10.0.0.3")));
         assert_eq!(addresses(index.state("n", "a", 80)), ["10.0.0.1:9000"]);
         let gone = slice("s1", json!({}), "10.0.0.1");

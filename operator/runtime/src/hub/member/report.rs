@@ -1,0 +1,135 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a worker tells of its member. Pure.
+
+use crate::relay::RelayReport;
+use crds::{Drift, FleetMember, Nack};
+use multicluster_apply::{Applied, Desired, Observed};
+use operator_ir::GatewayId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most rejections that are kept.
+const NACK_LIMIT: usize = 10;
+
+/// Everything known of a member, as last seen. A report replaces the one before.
+#[derive(Clone, Debug, Default)]
+pub(in crate::hub) struct MemberReport {
+    /// What became of the workloads.
+    pub(in crate::hub) applied: Option<AppliedReport>,
+    /// Name of the revision whose pin is in the cluster.
+    pub(in crate::hub) pinned: Option<String>,
+    /// What runs.
+    pub(in crate::hub) observed: Option<Observed>,
+    /// What the relay says of its gateways, and what of.
+    pub(in crate::hub) config: Option<ConfigReport>,
+    /// What stands in the way as a whole.
+    pub(in crate::hub) problem: Option<String>,
+    /// Another hub or a newer leader owns the member.
+    pub(in crate::hub) fenced: bool,
+    /// Everything was removed.
+    pub(in crate::hub) removed: bool,
+}
+
+/// What became of the workloads.
+#[derive(Clone, Debug)]
+pub(in crate::hub) struct AppliedReport {
+    /// Of what.
+    pub(in crate::hub) desired: Arc<Desired>,
+    /// Conflicts and failures.
+    pub(in crate::hub) problems: Vec<String>,
+    /// Another owner stands in the way.
+    pub(in crate::hub) conflict: bool,
+    /// Fields that someone else changed and that stay so.
+    pub(in crate::hub) drift: Vec<Drift>,
+    /// Objects that were set back just now.
+    pub(in crate::hub) corrected: Vec<String>,
+}
+
+impl AppliedReport {
+    pub(in crate::hub) fn new(desired: Arc<Desired>, applied: &Applied) -> Self {
+        Self {
+            desired,
+            problems: applied.problems().into_iter().map(str::to_owned).collect(),
+            conflict: applied.has_conflict(),
+            drift: applied.drift(),
+            corrected: applied.corrected().into_iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What a relay says of its gateways.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::hub) struct ConfigReport {
+    /// What it is about: the name of a revision (a relay of this process), or a configuration version (a remote relay).
+    pub(in crate::hub) about: String,
+    /// All gateways together.
+    pub(in crate::hub) counts: GatewayCounts,
+    /// What they rejected.
+    pub(in crate::hub) nacks: Vec<Nack>,
+    /// By gateway, where the relay tells.
+    pub(in crate::hub) gateways: BTreeMap<GatewayId, GatewayCounts>,
+}
+
+/// Proxies by what they say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::hub) struct GatewayCounts {
+    /// On the line.
+    pub(in crate::hub) connected: usize,
+    /// Serving what they are asked to.
+    pub(in crate::hub) acked: usize,
+    /// Rejecting it.
+    pub(in crate::hub) nacked: usize,
+}
+
+impl MemberReport {
+    /// Takes what a relay of this process says.
+    pub(in crate::hub) fn take_relay(&mut self, report: &RelayReport) {
+        let mut config = ConfigReport { about: report.revision.clone(), ..ConfigReport::default() };
+        let mut nacks: BTreeMap<(String, String), Nack> = BTreeMap::new();
+        for (id, gateway) in &report.gateways {
+            let nodes: std::collections::BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
+            let counts = GatewayCounts {
+                connected: gateway.connected,
+                acked: gateway.acked,
+                nacked: nodes.len(),
+            };
+            config.counts.connected += counts.connected;
+            config.counts.acked += counts.acked;
+            config.counts.nacked += counts.nacked;
+            config.gateways.insert(id.clone(), counts);
+            for (_, nack) in &gateway.nacks {
+                let resource = nack.resource.clone().unwrap_or_default();
+                let entry = nacks.entry((resource.clone(), nack.text.clone())).or_insert_with(|| Nack {
+                    resource,
+                    source: nack.origin.clone().unwrap_or_default(),
+                    code: "Rejected".to_owned(),
+                    pods: 0,
+                    message: nack.text.clone(),
+                });
+                entry.pods += 1;
+            }
+        }
+        config.nacks = nacks.into_values().take(NACK_LIMIT).collect();
+        self.config = Some(config);
+    }
+
+    /// Takes what a remote relay wrote into the member's status.
+    pub(in crate::hub) fn take_member(&mut self, member: Option<&FleetMember>) {
+        let Some(config) = member.and_then(|member| member.status.as_ref()).and_then(|status| status.config.as_ref()) else {
+            return;
+        };
+        let count = |number: i32| usize::try_from(number).unwrap_or(0);
+        self.config = Some(ConfigReport {
+            about: config.desired.clone().unwrap_or_default(),
+            counts: GatewayCounts {
+                connected: count(config.connected),
+                acked: count(config.acked),
+                nacked: count(config.nacked),
+            },
+            nacks: config.nacks.iter().take(NACK_LIMIT).cloned().collect(),
+            gateways: BTreeMap::new(),
+        });
+    }
+}
