@@ -18,14 +18,6 @@ pub enum FilterError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// No part of this gateway knows the filter's type.
-    #[error("filter {filter:?} has type {type_url:?}, which this gateway does not have")]
-    UnknownType {
-        /// Name of the filter as configured.
-        filter: String,
-        /// Type URL of its configuration.
-        type_url: String,
-    },
     /// A pseudo header or a value that must not be on the wire.
     #[error("header {name:?} can not be set to this value")]
     InvalidHeader {

@@ -4,17 +4,17 @@
 //! How filters come to be: provider -> factory -> worker -> request.
 
 use crate::{ConnectionInfo, FilterError, HttpFilter};
-use bytes::Bytes;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Turns filter configuration into factories; the binary wires the wasm host in here.
-pub trait FilterProvider: Send + Sync + Debug {
-    /// Makes the factory for filter `name` with the packed configuration of type `type_url`.
+/// Turns filter configuration of type `C` into factories; the binary wires the wasm host in here.
+pub trait FilterProvider<C>: Send + Sync + Debug {
+    /// Makes the factory for filter `name`. Must not wait: what takes time (fetching, compiling) goes on behind the factory, whose
+    /// [`FilterFactory::start`] fails until it is done.
     ///
     /// # Errors
-    /// [`FilterError::UnknownType`] and [`FilterError::Configuration`]; both refuse the resource that names the filter.
-    fn factory(&self, name: &str, type_url: &str, config: &Bytes) -> Result<Arc<dyn FilterFactory>, FilterError>;
+    /// [`FilterError::Configuration`]; requests are then treated by the filter's failure policy.
+    fn factory(&self, name: &str, config: &Arc<C>) -> Result<Arc<dyn FilterFactory>, FilterError>;
 }
 
 /// One configured filter, shared by all workers.
@@ -25,7 +25,7 @@ pub trait FilterFactory: Send + Sync + Debug {
     /// Makes the filter's part on worker number `worker`; called on that worker's thread.
     ///
     /// # Errors
-    /// [`FilterError::Start`]; requests that need the filter are then answered 500 until it starts.
+    /// [`FilterError::Start`]; requests are then treated by the filter's failure policy, and the next request tries again.
     fn start(&self, worker: usize) -> Result<Box<dyn WorkerFilter>, FilterError>;
 }
 

@@ -2,3 +2,54 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Listeners, TLS, the request phases, retries, access logs and drain.
+//!
+//! ```text
+//! Proxy::install(snapshot)   sockets, configuration        proxy, worker, listener
+//! accept -> tls -> http      connection                    accept, tls, preface, downstream_io, head_guard, http, watchdog
+//! request                    the phases of a request       request (the list), normalise, filter, forward, retry, respond, record
+//! ```
+//!
+//! Each worker is a thread with its own runtime, sockets, upstream connections and counters. A request takes the configuration that is
+//! newest when it begins and keeps it to its end; nothing on its way is locked.
+
+mod accept;
+mod access_log;
+mod answer;
+mod connection;
+mod cors;
+mod deadline;
+mod downstream_io;
+mod error;
+mod filter;
+mod flags;
+mod forward;
+mod head_guard;
+mod http;
+mod http_settings;
+mod idle;
+mod listener;
+mod metrics;
+mod mirror;
+mod mutations;
+mod normalise;
+mod options;
+mod path;
+mod plugin;
+mod preface;
+mod proxy;
+mod record;
+mod request;
+mod request_body;
+mod respond;
+mod response_body;
+mod retry;
+mod rewrite;
+mod sockets;
+mod tls;
+mod upgrade;
+mod watchdog;
+mod worker;
+
+pub use error::{BindFailure, InstallError, NotReady, StartError};
+pub use options::{DrainOptions, Limits, ProxyOptions};
+pub use proxy::{DrainReport, ListenerStatus, Proxy};

@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a request is answered with, before the response phases.
+
+use crate::flags::ResponseFlags;
+use crate::response_body::Payload;
+use bytes::Bytes;
+use gateway_config::WeightedCluster;
+use gateway_filter_api::{LocalResponse, RequestHead, ResponseHead};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// An answer on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) head: ResponseHead,
+    pub(crate) payload: Payload,
+    pub(crate) source: Source<'a>,
+}
+
+/// Who gives an answer; decides which header changes apply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// The gateway, because something went wrong: no changes.
+    Gateway,
+    /// The configuration: a redirect or a direct response.
+    Route,
+    /// A cluster.
+    Cluster(&'a WeightedCluster),
+    /// A tunnel is open from here on.
+    Tunnel,
+}
+
+/// An answer of the gateway itself that says what went wrong, in Envoy's words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) body: &'static str,
+    pub(crate) flags: ResponseFlags,
+    pub(crate) details: &'static str,
+}
+
+impl Failure {
+    /// 404 without body.
+    pub(crate) const NO_ROUTE: Self =
+        Self { status: StatusCode::NOT_FOUND, body: "", flags: ResponseFlags::NO_ROUTE, details: "route_not_found" };
+    /// 503.
+    pub(crate) const NO_HEALTHY_UPSTREAM: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        body: "no healthy upstream",
+        flags: ResponseFlags::NO_HEALTHY_UPSTREAM,
+        details: "no_healthy_upstream",
+    };
+    /// 504.
+    pub(crate) const TIMEOUT: Self = Self {
+        status: StatusCode::GATEWAY_TIMEOUT,
+        body: "upstream request timeout",
+        flags: ResponseFlags::UPSTREAM_TIMEOUT,
+        details: "response_timeout",
+    };
+    /// 403: an upgrade that is not allowed.
+    pub(crate) const UPGRADE: Self =
+        Self { status: StatusCode::FORBIDDEN, body: "", flags: ResponseFlags(0), details: "upgrade_failed" };
+    /// 400.
+    pub(crate) const fn bad_request(details: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, body: "", flags: ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, details }
+    }
+
+    /// The failure as an answer; a gRPC client gets it as a gRPC status.
+    pub(crate) fn answer<'a>(self, grpc: bool) -> Answer<'a> {
+        local(self.status, HeaderMap::new(), Bytes::from_static(self.body.as_bytes()), grpc)
+    }
+}
+
+/// An answer with a body of our own.
+pub(crate) fn local<'a>(status: StatusCode, mut headers: HeaderMap, body: Bytes, grpc: bool) -> Answer<'a> {
+    if grpc {
+        return grpc_answer(status, headers, &body);
+    }
+    if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    let payload = if body.is_empty() { Payload::Empty } else { Payload::Full(body) };
+    Answer { head: ResponseHead { status, headers }, payload, source: Source::Gateway }
+}
+
+/// The answer of a filter.
+pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> Answer<'a> {
+    let mut answer = local(response.status, response.headers, response.body, grpc);
+    if grpc && let Some(status) = response.grpc_status {
+        answer.head.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
+    }
+    answer
+}
+
+/// A redirect.
+pub(crate) fn redirect<'a>(status: StatusCode, location: HeaderValue) -> Answer<'a> {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(LOCATION, location);
+    Answer { head: ResponseHead { status, headers }, payload: Payload::Empty, source: Source::Route }
+}
+
+/// Whether a request is gRPC (and not gRPC-Web).
+pub(crate) fn is_grpc(head: &RequestHead) -> bool {
+    let Some(kind) = head.headers.get(CONTENT_TYPE) else { return false };
+    let kind = kind.as_bytes();
+    kind.starts_with(b"application/grpc") && matches!(kind.get(16), None | Some(b'+' | b';'))
+}
+
+/// Trailers-only, with the status that Envoy maps an HTTP status to (gRPC, `http-grpc-status-mapping`).
+fn grpc_answer<'a>(status: StatusCode, mut headers: HeaderMap, message: &Bytes) -> Answer<'a> {
+    let code = match status.as_u16() {
+        200 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(code));
+    if !message.is_empty()
+        && let Ok(message) = HeaderValue::from_bytes(message)
+    {
+        headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+    Answer { head: ResponseHead { status: StatusCode::OK, headers }, payload: Payload::Empty, source: Source::Gateway }
+}

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One client connection as its requests see it.
+
+use crate::downstream_io::StreamState;
+use crate::http_settings::HttpSettings;
+use crate::listener::ListenerState;
+use crate::worker::Worker;
+use gateway_config::{FilterChain, Listener, Snapshot};
+use gateway_filter_api::ConnectionInfo;
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A connection after its TLS handshake.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    info: ConnectionInfo,
+    remote_ip: HeaderValue,
+    worker: Rc<Worker>,
+    listener: Rc<ListenerState>,
+    stream: Arc<StreamState>,
+    /// The filter chain that serves it, and the listener's configuration that it was chosen from.
+    chosen: RefCell<(Arc<Listener>, Rc<HttpSettings>)>,
+    active: Cell<u32>,
+    requests: Cell<u32>,
+    last_active: Cell<Instant>,
+    aged: Cell<bool>,
+}
+
+/// What a request is served from, from its start to its end: configuration that comes in between does not touch it.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) settings: Rc<HttpSettings>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        info: ConnectionInfo,
+        worker: Rc<Worker>,
+        listener: Rc<ListenerState>,
+        chosen: (Arc<Listener>, Rc<HttpSettings>),
+        stream: Arc<StreamState>,
+    ) -> Rc<Self> {
+        let metrics = &chosen.1.metrics;
+        metrics.downstream_cx_total.increment();
+        metrics.downstream_cx_active.increment();
+        if info.tls.is_some() {
+            metrics.downstream_cx_ssl_total.increment();
+        }
+        let remote_ip = HeaderValue::from_str(&info.remote.ip().to_canonical().to_string());
+        Rc::new(Self {
+            remote_ip: remote_ip.unwrap_or_else(|_| HeaderValue::from_static("-")),
+            info,
+            worker,
+            listener,
+            stream,
+            chosen: RefCell::new(chosen),
+            active: Cell::new(0),
+            requests: Cell::new(0),
+            last_active: Cell::new(Instant::now()),
+            aged: Cell::new(false),
+        })
+    }
+
+    /// Peer, address and TLS.
+    pub(crate) fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// The peer's address as a header's value.
+    pub(crate) fn remote_ip(&self) -> &HeaderValue {
+        &self.remote_ip
+    }
+
+    /// The port that the peer connected to.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.info.local.port()
+    }
+
+    /// The worker that serves it.
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// The byte stream below.
+    pub(crate) fn stream(&self) -> &Arc<StreamState> {
+        &self.stream
+    }
+
+    /// The listener that it came by.
+    pub(crate) fn listener(&self) -> &Rc<ListenerState> {
+        &self.listener
+    }
+
+    /// The configuration for the next request: the newest, also on a connection that is older.
+    pub(crate) fn serving(&self) -> Serving {
+        let newest = self.listener.config();
+        let mut chosen = self.chosen.borrow_mut();
+        if !Arc::ptr_eq(&chosen.0, &newest) {
+            let server_name = self.info.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+            // A chain that is gone serves its connections to their end.
+            if let Some(chain) = newest.chains.select(server_name).filter(|chain| self.fits(chain)) {
+                chosen.1 = self.worker.http_settings(&chain.http);
+            }
+            chosen.0 = newest;
+        }
+        Serving { snapshot: self.worker.snapshot(), settings: Rc::clone(&chosen.1) }
+    }
+
+    /// A chain that asks for other credentials than the handshake had must not take over its connections.
+    fn fits(&self, chain: &FilterChain) -> bool {
+        match (&chain.tls, &self.info.tls) {
+            (None, None) => true,
+            (Some(wanted), Some(had)) => !wanted.require_client_certificate || had.peer_certificate.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The settings that served last.
+    pub(crate) fn settings(&self) -> Rc<HttpSettings> {
+        Rc::clone(&self.chosen.borrow().1)
+    }
+
+    /// No further request should come on this connection.
+    pub(crate) fn is_ending(&self) -> bool {
+        let limit = self.chosen.borrow().1.http.limits.max_requests_per_connection;
+        self.listener.is_draining() || self.aged.get() || limit.is_some_and(|limit| self.requests.get() >= limit)
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.active.set(self.active.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
+    }
+
+    /// A request ended.
+    pub(crate) fn end(&self) {
+        self.active.set(self.active.get().saturating_sub(1));
+        self.last_active.set(Instant::now());
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// The connection is as old as it may become.
+    pub(crate) fn age(&self) {
+        self.aged.set(true);
+    }
+
+    /// Since when no request is being handled; none while one is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.active.get() == 0).then(|| self.last_active.get())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.chosen.get_mut().1.metrics.downstream_cx_active.decrement();
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The byte stream of one client: replays what was read to detect the protocol, guards HTTP/1 heads, notes stalls.
+
+use crate::head_guard::{HeadGuard, Refusal, Verdict};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection's task and its byte stream tell each other. Atomics because an upgraded stream may move between threads by
+/// its type; in truth one thread uses them.
+#[derive(Debug)]
+pub(crate) struct StreamState {
+    opened: Instant,
+    refused: AtomicU8,
+    tunnel: AtomicBool,
+    /// Milliseconds after `opened`, plus 1; 0: not so.
+    head_since: AtomicU32,
+    write_blocked_since: AtomicU32,
+}
+
+impl StreamState {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            refused: AtomicU8::new(0),
+            tunnel: AtomicBool::new(false),
+            head_since: AtomicU32::new(0),
+            write_blocked_since: AtomicU32::new(0),
+        })
+    }
+
+    /// Why a head or body on this connection was refused.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let number = self.refused.load(Ordering::Relaxed);
+        Refusal::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// From now on the bytes are no longer HTTP/1 requests.
+    pub(crate) fn become_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Since when a request's head is coming in.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.instant(&self.head_since)
+    }
+
+    /// Since when the client has not taken what we want to send.
+    pub(crate) fn write_blocked_since(&self) -> Option<Instant> {
+        self.instant(&self.write_blocked_since)
+    }
+
+    fn instant(&self, since: &AtomicU32) -> Option<Instant> {
+        let millis = since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.opened + std::time::Duration::from_millis(u64::from(millis)))
+    }
+
+    fn note(&self, since: &AtomicU32, holds: bool) {
+        let noted = since.load(Ordering::Relaxed) != 0;
+        if holds && !noted {
+            let millis = u32::try_from(self.opened.elapsed().as_millis()).unwrap_or(u32::MAX - 1);
+            since.store(millis + 1, Ordering::Relaxed);
+        } else if !holds && noted {
+            since.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The stream that hyper reads and writes.
+#[derive(Debug)]
+pub(crate) struct DownstreamIo<S> {
+    stream: S,
+    replay: Replay,
+    guard: Option<HeadGuard>,
+    state: Arc<StreamState>,
+}
+
+/// Bytes that were read before the protocol was known.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    bytes: [u8; crate::preface::PREFACE.len()],
+    start: usize,
+    end: usize,
+}
+
+impl Replay {
+    /// Room for more bytes.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.end..]
+    }
+
+    /// `count` bytes of the room were filled.
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// All bytes so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
+}
+
+impl<S> DownstreamIo<S> {
+    /// A stream that first gives back what was read already; `guard` for HTTP/1.
+    pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
+        Self { stream, replay, guard, state }
+    }
+
+    /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and replaced by a byte that no parser takes,
+    /// which makes hyper answer 400 behind all earlier responses and close.
+    fn inspect(&mut self, buffer: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        if buffer.filled().len() == start || self.state.tunnel.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match guard.inspect(&buffer.filled()[start..]) {
+            Verdict::Pass => {
+                self.state.note(&self.state.head_since, guard.inside_head());
+                Ok(())
+            }
+            Verdict::RefuseHead { keep, reason } => {
+                self.state.refused.store(reason as u8, Ordering::Relaxed);
+                buffer.set_filled(start + keep);
+                buffer.put_slice(b"\0");
+                Ok(())
+            }
+            Verdict::RefuseBody(reason) => {
+                self.state.refused.store(reason as u8, Ordering::Relaxed);
+                Err(io::Error::new(io::ErrorKind::InvalidData, reason.as_str()))
+            }
+        }
+    }
+
+    fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
+        self.state.note(&self.state.write_blocked_since, result.is_pending());
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let start = buffer.filled().len();
+        let replay = &mut this.replay;
+        if replay.start < replay.end {
+            let count = buffer.remaining().min(replay.end - replay.start);
+            buffer.put_slice(&replay.bytes[replay.start..replay.start + count]);
+            replay.start += count;
+        } else {
+            std::task::ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        }
+        Poll::Ready(this.inspect(buffer, start))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.wrote(result)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_flush(context);
+        this.wrote(result)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

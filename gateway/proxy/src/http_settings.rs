@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The HTTP settings of a filter chain together with what a worker needs to serve by them.
+
+use crate::access_log::AccessLogSink;
+use crate::metrics::HttpMetrics;
+use crate::plugin::Plugin;
+use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
+use http::HeaderValue;
+use std::sync::Arc;
+
+/// What a worker serves a filter chain with.
+#[derive(Debug)]
+pub(crate) struct HttpSettings {
+    /// As configured.
+    pub(crate) http: Arc<HttpConnectionManager>,
+    /// Numbers of this worker for its `stat_prefix`.
+    pub(crate) metrics: Arc<HttpMetrics>,
+    /// None: requests are not logged.
+    pub(crate) log: Option<Arc<AccessLogSink>>,
+    /// Value of the `server` header; none: the upstream's stays.
+    pub(crate) server: Option<HeaderValue>,
+    /// In order, without the router.
+    pub(crate) filters: Box<[ConfiguredFilter]>,
+}
+
+/// A filter in its place on this worker.
+#[derive(Debug)]
+pub(crate) struct ConfiguredFilter {
+    /// What routes refer to it by.
+    pub(crate) name: Box<str>,
+    /// Off where a route does not switch it on.
+    pub(crate) disabled: bool,
+    pub(crate) kind: FilterKind,
+}
+
+/// The built-in filters, and the seam for the others.
+#[derive(Debug)]
+pub(crate) enum FilterKind {
+    /// Policies stand at the routes.
+    Cors,
+    /// A plugin, and what happens to requests while it can not run.
+    Plugin(Plugin, WasmFailurePolicy),
+}
+
+impl HttpSettings {
+    /// Puts the settings together; `plugin` makes a plugin's part on this worker.
+    pub(crate) fn new(
+        http: &Arc<HttpConnectionManager>,
+        metrics: Arc<HttpMetrics>,
+        log: Option<Arc<AccessLogSink>>,
+        mut plugin: impl FnMut(&str, &Arc<WasmFilter>) -> Plugin,
+    ) -> Self {
+        let filters = http.filters.iter().filter_map(|filter| {
+            let kind = match &filter.kind {
+                HttpFilterKind::Router => return None,
+                HttpFilterKind::Cors => FilterKind::Cors,
+                HttpFilterKind::Wasm(wasm) => FilterKind::Plugin(plugin(&filter.name, wasm), wasm.failure_policy),
+            };
+            Some(ConfiguredFilter { name: filter.name.clone(), disabled: filter.disabled, kind })
+        });
+        Self {
+            filters: filters.collect(),
+            http: Arc::clone(http),
+            metrics,
+            log,
+            server: http.server_name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()),
+        }
+    }
+}

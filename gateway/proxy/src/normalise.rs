@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! First phase: one host, one canonical path, no header that only concerned the client's connection, trusted `x-forwarded-*`.
+
+mod authority;
+mod headers;
+
+use crate::connection::Connection;
+use crate::path::{Canonical, canonical};
+use gateway_config::HttpConnectionManager;
+use gateway_filter_api::RequestHead;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
+
+/// A request that is fit for routing.
+#[derive(Debug)]
+pub(crate) struct Normalised {
+    /// Its head.
+    pub(crate) head: RequestHead,
+    /// The protocol that the client wants to change to.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// Why a request goes no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// 400, with the access log's `response_code_details`.
+    BadRequest(&'static str),
+    /// 405: the gateway is no forward proxy.
+    MethodNotAllowed,
+    /// 307 to the unescaped path.
+    Redirect(PathAndQuery),
+}
+
+/// Normalises the head of a request.
+pub(crate) fn normalise(parts: Parts, http: &HttpConnectionManager, connection: &Connection) -> Result<Normalised, Refused> {
+    let Parts { method, uri, version, mut headers, .. } = parts;
+    if method == Method::CONNECT {
+        return Err(Refused::MethodNotAllowed);
+    }
+    let authority = authority::take(&uri, &mut headers, http.strip_port, connection.local_port())?;
+    let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = if method == Method::OPTIONS && target.as_str() == "*" {
+        target
+    } else {
+        match canonical(&target, http.path) {
+            Canonical::Same => target,
+            Canonical::Changed(changed) => changed,
+            Canonical::Redirect(to) => return Err(Refused::Redirect(to)),
+            Canonical::Refused => return Err(Refused::BadRequest("path_normalization_failed")),
+        }
+    };
+    let upgrade = headers::strip(&mut headers, http.underscores, http.forwarding)?;
+    let https = headers::trust(&mut headers, http.forwarding, connection);
+    let head = RequestHead { method, https, authority, path, headers, version };
+    Ok(Normalised { head, upgrade })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the binary decides about the proxy; everything else is configuration.
+
+use gateway_config::WasmFilter;
+use gateway_filter_api::FilterProvider;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the proxy runs.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Threads that serve traffic, each with its own runtime; 0: one for each core.
+    pub workers: usize,
+    /// Addresses to bind instead of those in the configuration, by listener name.
+    pub bind: HashMap<String, SocketAddr>,
+    /// Connections that one listener takes at a time, over all workers; more are closed at once.
+    pub max_connections: usize,
+    /// How a drain goes.
+    pub drain: DrainOptions,
+    /// Limits that hold where the configuration sets none.
+    pub limits: Limits,
+    /// Makes plugins; none: listeners with plugins are refused.
+    pub plugins: Option<Arc<dyn FilterProvider<WasmFilter>>>,
+}
+
+/// How a drain goes.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainOptions {
+    /// How long new connections are still taken once readiness fails: load balancers need that long to notice.
+    pub accept_for: Duration,
+    /// How long a connection may wait for its next request before it is closed.
+    pub idle: Duration,
+    /// How long connections of a listener may go on that is no longer configured.
+    pub removed: Duration,
+}
+
+/// Limits that hold where the configuration sets none.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// A connection's first bytes, and each head from its first byte to its last.
+    pub request_headers: Duration,
+    /// A request's body without a byte, and a client that takes no byte of an answer.
+    pub stalled: Duration,
+    /// A connection without requests.
+    pub idle: Duration,
+    /// Streams at a time on an HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Window of an HTTP/2 stream, bytes.
+    pub http2_stream_window: u32,
+    /// Window of an HTTP/2 connection, bytes.
+    pub http2_connection_window: u32,
+    /// Bytes of a request's body that are kept to send it again, or that a filter may hold.
+    pub buffer: usize,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            bind: HashMap::new(),
+            max_connections: 50_000,
+            drain: DrainOptions::default(),
+            limits: Limits::default(),
+            plugins: None,
+        }
+    }
+}
+
+impl Default for DrainOptions {
+    fn default() -> Self {
+        Self { accept_for: Duration::from_secs(5), idle: Duration::from_secs(5), removed: Duration::from_secs(45) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            request_headers: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
+            idle: Duration::from_hours(1),
+            http2_streams: 100,
+            http2_stream_window: 64 * 1024,
+            http2_connection_window: 1024 * 1024,
+            buffer: 1024 * 1024,
+        }
+    }
+}

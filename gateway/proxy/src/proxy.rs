@@ -1,0 +1,333 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The handle on a running proxy: install configuration, ask for readiness, drain.
+
+use crate::access_log::AccessLogs;
+use crate::error::{BindFailure, InstallError, NotReady, StartError};
+use crate::listener::{Phase, SharedListener};
+use crate::metrics::{self, WorkerMetrics};
+use crate::options::ProxyOptions;
+use crate::plugin::Factories;
+use crate::sockets;
+use crate::tls::TicketKeys;
+use crate::worker::{self, Change, Command, Opening, Shared};
+use gateway_config::{Listener, Snapshot};
+use gateway_upstream::UpstreamRegistry;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long a worker may take to answer; a worker that takes longer is stuck.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Time between looks for connections that are left during a drain.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A running proxy. Dropping it ends its workers, and with them their connections.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    installed: tokio::sync::Mutex<Installed>,
+    draining: AtomicBool,
+    state: parking_lot::Mutex<State>,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    metrics: Arc<WorkerMetrics>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Installed {
+    listeners: HashMap<Box<str>, Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    wanted: SocketAddr,
+    listener: Arc<Listener>,
+    shared: Arc<SharedListener>,
+}
+
+/// What others may read at any time.
+#[derive(Debug, Default)]
+struct State {
+    generation: Option<u64>,
+    open: Vec<Arc<SharedListener>>,
+    failures: Vec<String>,
+}
+
+/// An open listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Connections open now.
+    pub connections: usize,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were cut at the deadline.
+    pub forced: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Proxy {
+    /// Starts the workers; they serve nothing until a snapshot is installed.
+    ///
+    /// # Errors
+    /// Where a thread or a runtime can not be made.
+    pub fn start(options: ProxyOptions) -> Result<Self, StartError> {
+        let count = match options.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let shared = Arc::new(Shared {
+            upstream: UpstreamRegistry::new(),
+            logs: AccessLogs::default(),
+            factories: Factories::new(options.plugins.clone()),
+            tickets: TicketKeys::default(),
+            next_connection: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
+            options,
+        });
+        let workers = (0..count).map(|index| start_worker(index, &shared)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared,
+            workers,
+            installed: tokio::sync::Mutex::default(),
+            draining: AtomicBool::new(false),
+            state: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// Serves by `snapshot` from now on; returns once every worker does. Sockets that stay wanted are not touched: connections and
+    /// requests go on. New listeners open, those that are gone drain.
+    ///
+    /// # Errors
+    /// The parts that are not served, each naming its address; all others are.
+    pub async fn install(&self, snapshot: Arc<Snapshot>) -> Result<(), InstallError> {
+        let mut installed = self.installed.lock().await;
+        let (mut changes, failures) = self.plan(&mut installed, &snapshot);
+        {
+            let mut state = self.state.lock();
+            state.generation = Some(snapshot.generation);
+            state.open = installed.listeners.values().map(|bound| Arc::clone(&bound.shared)).collect();
+            state.failures = failures.iter().map(|failure| format!("{failure} ({})", failure.source)).collect();
+        }
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            worker.tell(Command::Install(Box::new(changes.pop().unwrap_or_else(|| nothing(&snapshot))), done));
+            answers.push(answer);
+        }
+        let stuck_workers = stuck(answers).await;
+        if failures.is_empty() && stuck_workers.is_empty() { Ok(()) } else { Err(InstallError { failures, stuck_workers }) }
+    }
+
+    /// Binds what is new and finds what is gone; one change for each worker, in any order.
+    fn plan(&self, installed: &mut Installed, snapshot: &Arc<Snapshot>) -> (Vec<Change>, Vec<BindFailure>) {
+        let mut changes: Vec<Change> = self.workers.iter().map(|_| nothing(snapshot)).collect();
+        let mut failures = Vec::new();
+        let gone: Vec<Box<str>> = installed.listeners.keys().filter(|name| !snapshot.listeners.contains_key(*name)).cloned().collect();
+        for name in gone {
+            installed.listeners.remove(&name);
+            changes.iter_mut().for_each(|change| change.close.push(name.clone()));
+        }
+        for (name, listener) in &snapshot.listeners {
+            let wanted = self.shared.options.bind.get(&**name).copied().unwrap_or(listener.address);
+            if let Some(bound) = installed.listeners.get_mut(name).filter(|bound| bound.wanted == wanted) {
+                if !Arc::ptr_eq(&bound.listener, listener) {
+                    bound.listener = Arc::clone(listener);
+                    changes.iter_mut().for_each(|change| change.swap.push(Arc::clone(listener)));
+                }
+                continue;
+            }
+            match sockets::listen(wanted, self.workers.len(), listener.backlog) {
+                Ok((address, sockets)) => {
+                    tracing::info!(listener = %name, %address, "listener open");
+                    let shared = SharedListener::new(name, address, self.shared.options.max_connections);
+                    for (change, socket) in changes.iter_mut().zip(sockets) {
+                        change.open.push(Opening { shared: Arc::clone(&shared), listener: Arc::clone(listener), socket });
+                    }
+                    installed.listeners.insert(name.clone(), Bound { wanted, listener: Arc::clone(listener), shared });
+                }
+                Err(source) => {
+                    tracing::error!(listener = %name, address = %wanted, error = %source, "listener can not be opened");
+                    failures.push(BindFailure { listener: name.to_string(), address: wanted, source });
+                }
+            }
+        }
+        (changes, failures)
+    }
+
+    /// Whether the proxy should get traffic; every worker has to answer for itself.
+    ///
+    /// # Errors
+    /// Why it should not.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(NotReady::Draining);
+        }
+        {
+            let state = self.state.lock();
+            if state.generation.is_none() {
+                return Err(NotReady::NoConfiguration);
+            }
+            if state.open.is_empty() && !state.failures.is_empty() {
+                return Err(NotReady::NoListener(state.failures.join("; ")));
+            }
+        }
+        let answers = self.workers.iter().map(|worker| {
+            let (pong, answer) = oneshot::channel();
+            worker.tell(Command::Ping(pong));
+            answer
+        });
+        match stuck(answers.collect()).await.first() {
+            None => Ok(()),
+            Some(&worker) => Err(NotReady::Stuck(worker)),
+        }
+    }
+
+    /// Ends without losing a request: fails readiness; goes on to take connections while load balancers notice; asks clients to leave
+    /// (`Connection: close`, GOAWAY); waits until all have left or `deadline` has passed, counted from now; cuts the rest.
+    pub async fn drain(&self, deadline: Duration) -> DrainReport {
+        let start = Instant::now();
+        let end = start + deadline;
+        self.draining.store(true, Ordering::Relaxed);
+        self.tell_all(Phase::Draining);
+        tracing::info!(connections = self.connections(), "drain begins");
+        sleep(self.shared.options.drain.accept_for.min(deadline)).await;
+        self.tell_all(Phase::Refusing);
+        while self.connections() > 0 && Instant::now() < end {
+            sleep(LOOK).await;
+        }
+        let forced = self.connections();
+        self.tell_all(Phase::Closed);
+        let cut = Instant::now() + Duration::from_secs(1);
+        while self.connections() > 0 && Instant::now() < cut {
+            sleep(LOOK).await;
+        }
+        tracing::info!(forced, "drain ends");
+        DrainReport { forced, took: start.elapsed() }
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// The listeners that are open, by name.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerStatus> {
+        let state = self.state.lock();
+        let status = |shared: &Arc<SharedListener>| ListenerStatus {
+            name: shared.name.to_string(),
+            address: shared.address,
+            connections: shared.connections(),
+        };
+        let mut listeners: Vec<_> = state.open.iter().map(status).collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        listeners
+    }
+
+    /// Listeners of the last snapshot that could not be opened, as messages.
+    #[must_use]
+    pub fn bind_failures(&self) -> Vec<String> {
+        self.state.lock().failures.clone()
+    }
+
+    /// The generation of the last snapshot.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.state.lock().generation
+    }
+
+    /// What workers share about upstreams, for admin pages.
+    #[must_use]
+    pub fn upstream(&self) -> &Arc<UpstreamRegistry> {
+        &self.shared.upstream
+    }
+
+    /// Writes all counters to `out` as Prometheus text.
+    pub fn write_metrics(&self, out: &mut String) {
+        let workers: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.metrics)).collect();
+        metrics::write(out, &workers, &self.shared.upstream, self.shared.logs.dropped());
+    }
+
+    fn tell_all(&self, phase: Phase) {
+        self.workers.iter().for_each(|worker| worker.tell(Command::Advance(phase)));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.workers.iter_mut().for_each(|worker| drop(worker.commands.take()));
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A worker that panicked has said so already.
+            drop(thread.join());
+        }
+        self.shared.logs.close();
+    }
+}
+
+impl WorkerHandle {
+    fn tell(&self, command: Command) {
+        // A worker that is gone shows as stuck where an answer is expected.
+        drop(self.commands.as_ref().map(|commands| commands.send(command)));
+    }
+}
+
+fn nothing(snapshot: &Arc<Snapshot>) -> Change {
+    Change { snapshot: Arc::clone(snapshot), open: Vec::new(), swap: Vec::new(), close: Vec::new() }
+}
+
+/// Numbers of the workers that do not answer in time.
+async fn stuck(answers: Vec<oneshot::Receiver<()>>) -> Vec<usize> {
+    let limit = Instant::now() + ANSWER;
+    let mut stuck = Vec::new();
+    for (worker, answer) in answers.into_iter().enumerate() {
+        if !matches!(timeout_at(limit, answer).await, Ok(Ok(()))) {
+            stuck.push(worker);
+        }
+    }
+    stuck
+}
+
+fn start_worker(index: usize, shared: &Arc<Shared>) -> Result<WorkerHandle, StartError> {
+    let failed = |source| StartError::Worker { worker: index, source };
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let metrics = Arc::new(WorkerMetrics::default());
+    let (shared, numbers) = (Arc::clone(shared), Arc::clone(&metrics));
+    let (started, start) = std::sync::mpsc::sync_channel(1);
+    let body = move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        match builder.enable_all().build_local(tokio::runtime::LocalOptions::default()) {
+            Ok(runtime) => {
+                drop(started.send(Ok(())));
+                runtime.block_on(worker::run(index, shared, numbers, receiver));
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(failed)?;
+    match start.recv() {
+        Ok(Ok(())) => Ok(WorkerHandle { commands: Some(commands), metrics, thread: Some(thread) }),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(failed(std::io::Error::other("the thread ended"))),
+    }
+}

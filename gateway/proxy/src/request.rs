@@ -1,0 +1,190 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The phases of a request, in order; each is a module:
+//!
+//! ```text
+//! normalise -> route -> request filters -> redirect | direct response | forward (pick, try, retry)
+//!                                          -> response filters -> header changes -> respond (stream, record)
+//! ```
+
+use crate::answer::{Answer, Failure, Source, is_grpc, local, redirect};
+use crate::connection::{Connection, Serving};
+use crate::filter::{self, FilterStreams, Filtered};
+use crate::forward::{self, Exchange};
+use crate::mutations::{Values, apply_to_response, ordered};
+use crate::normalise::{Normalised, Refused, normalise};
+use crate::record::Record;
+use crate::request_body::BodySource;
+use crate::response_body::ResponseBody;
+use crate::upgrade::Upgrade;
+use crate::{respond, rewrite};
+use gateway_config::{Action, HeaderMutations, RequestView, RequireTls, RouteFound, RouteTable};
+use gateway_filter_api::RequestHead;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::rc::Rc;
+
+/// Serves one request from its head to the head of its answer; the answer's body carries the record to the end.
+pub(crate) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    let mut record = Record::begin(&connection, request.version());
+    let serving = record.serving.clone();
+    let (version, head_only) = (request.version(), request.method() == Method::HEAD);
+    let upgrade = Upgrade::offered(&mut request);
+    let answer = answer(&mut record, &serving, request, upgrade).await;
+    respond::respond(answer, record, version, head_only)
+}
+
+/// Everything up to the answer's final form.
+async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<Incoming>, upgrade: Option<Upgrade>) -> Answer<'a> {
+    let settings = &*serving.settings;
+    let (parts, incoming) = request.into_parts();
+    let (method, version) = (parts.method.clone(), parts.version);
+    let Normalised { mut head, upgrade: protocol } = match normalise(parts, &settings.http, &record.connection) {
+        Ok(normalised) => normalised,
+        Err(refused) => {
+            record.keep_unread(method, version);
+            return refuse(record, refused);
+        }
+    };
+    record.keep_request(&head);
+    let random = rand::random();
+    let Some(table) = serving.snapshot.routes_of(&settings.http) else { return no_route(record, &head) };
+    let Some(mut found) = find(table, &head, random) else { return no_route(record, &head) };
+    record.keep_route(&found.route.name);
+    if found.virtual_host.require_tls == RequireTls::All && !head.https {
+        return to_https(&head);
+    }
+
+    let has_body = !incoming.is_end_stream();
+    let mut answer = None;
+    if filter::any(settings) {
+        let mut streams = FilterStreams::new(found.route);
+        let place = (settings, &**found.route, &*table.settings);
+        match streams.on_request_headers(&mut head, !has_body, &record.connection, place).await {
+            Filtered::Pass => {}
+            Filtered::Reroute => match find(table, &head, random) {
+                Some(again) => found = again,
+                None => answer = Some(no_route(record, &head)),
+            },
+            Filtered::Answer(given, details) => {
+                record.details = Some(details);
+                answer = Some(given);
+            }
+        }
+        record.streams = Some(streams);
+    }
+
+    let mut answer = match (answer, &found.route.action) {
+        (Some(answer), _) => answer,
+        (None, Action::Redirect(to)) => {
+            settings.metrics.rq_redirect.increment();
+            record.details = Some("direct_response");
+            match rewrite::location(to, found.route, &head) {
+                Some(location) => redirect(to.status, location),
+                None => fail(record, Failure::bad_request("redirect_location"), &head),
+            }
+        }
+        (None, Action::Respond(response)) => {
+            settings.metrics.rq_direct_response.increment();
+            record.details = Some("direct_response");
+            Answer { source: Source::Route, ..local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(&head)) }
+        }
+        (None, Action::Forward(forward)) => {
+            let upgrade = match Upgrade::allow(upgrade, protocol.as_ref(), settings, forward) {
+                Ok(upgrade) => upgrade,
+                Err(failure) => {
+                    settings.metrics.downstream_rq_ws_on_non_ws_route.increment();
+                    return fail(record, failure, &head);
+                }
+            };
+            let limits = record.connection.worker().limits();
+            let keep = if forward.retry.is_some() || !forward.mirrors.is_empty() { limits.buffer } else { 0 };
+            let body = has_body.then(|| BodySource::new(incoming, keep, Some(limits.stalled)));
+            record.body.clone_from(&body);
+            let exchange = Exchange { serving, table, found, forward, head: &mut head, body, upgrade };
+            forward::forward(record, exchange).await
+        }
+    };
+    respond_phases(record, &mut answer, table, found, &head).await;
+    answer
+}
+
+/// The response's filters and header changes.
+async fn respond_phases<'a>(record: &mut Record, answer: &mut Answer<'a>, table: &RouteTable, found: RouteFound<'_>, request: &RequestHead) {
+    let none = HeaderMutations::default();
+    let cluster = match answer.source {
+        Source::Tunnel => return,
+        Source::Gateway => None,
+        Source::Route => Some(&none),
+        Source::Cluster(cluster) => Some(&cluster.response_headers),
+    };
+    if let Some(cluster) = cluster {
+        let values = Values {
+            connection: record.connection.info(),
+            upstream: record.upstream.as_ref().map(|host| host.address()),
+            status: Some(answer.head.status),
+        };
+        let (host, route) = (&found.virtual_host.response_headers, &found.route.response_headers);
+        for mutations in ordered(&table.settings, &table.settings.response_headers, host, route, cluster) {
+            apply_to_response(&mut answer.head, request, mutations, &values);
+        }
+    }
+    if let Some(mut streams) = record.streams.take() {
+        let end = answer.payload.is_empty();
+        let info = record.connection.info();
+        if let Some(local) = streams.on_response_headers(&mut answer.head, request, end, info).await {
+            record.details = Some(local.details);
+            *answer = crate::answer::from_filter(*local, is_grpc(request));
+        }
+        record.streams = Some(streams);
+    }
+}
+
+fn find<'a>(table: &'a RouteTable, head: &RequestHead, random: u64) -> Option<RouteFound<'a>> {
+    table.find(&RequestView {
+        path: head.path.path(),
+        query: head.path.query(),
+        method: &head.method,
+        authority: head.authority(),
+        scheme: head.scheme(),
+        headers: &head.headers,
+        random,
+    })
+}
+
+fn fail<'a>(record: &mut Record, failure: Failure, head: &RequestHead) -> Answer<'a> {
+    record.flags |= failure.flags;
+    record.details = Some(failure.details);
+    failure.answer(is_grpc(head))
+}
+
+fn no_route<'a>(record: &mut Record, head: &RequestHead) -> Answer<'a> {
+    record.serving.settings.metrics.no_route.increment();
+    fail(record, Failure::NO_ROUTE, head)
+}
+
+fn to_https<'a>(head: &RequestHead) -> Answer<'a> {
+    match rewrite::https(head) {
+        Some(location) => redirect(StatusCode::MOVED_PERMANENTLY, location),
+        None => Failure::bad_request("redirect_location").answer(is_grpc(head)),
+    }
+}
+
+fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
+    let failure = match refused {
+        Refused::BadRequest(details) => Failure::bad_request(details),
+        Refused::MethodNotAllowed => Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") },
+        Refused::Redirect(to) => {
+            record.details = Some("path_normalization_redirect");
+            return match http::HeaderValue::from_str(to.as_str()) {
+                Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location),
+                Err(_) => Failure::bad_request("path_normalization_failed").answer(false),
+            };
+        }
+    };
+    record.flags |= failure.flags;
+    record.details = Some(failure.details);
+    failure.answer(false)
+}

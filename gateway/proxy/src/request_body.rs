@@ -1,0 +1,247 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A request's body on its way upstream: streamed as it comes, and kept up to a limit where it may have to be sent again.
+
+use crate::idle::IdleTimer;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Why a body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The client went away or broke the framing.
+    #[error("the client's request body ended early")]
+    Client,
+    /// No byte came for too long.
+    #[error("the client's request body did not go on in time")]
+    Idle,
+    /// It can not be sent again, as it was not kept.
+    #[error("the request body was not kept")]
+    Gone,
+}
+
+/// Where the body of one request comes from, for all attempts to send it.
+#[derive(Debug)]
+pub(crate) struct BodySource {
+    state: RefCell<State>,
+    received: Cell<u64>,
+    done: Cell<bool>,
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    incoming: Incoming,
+    kept: Option<Vec<Bytes>>,
+    kept_bytes: usize,
+    limit: usize,
+    trailers: Option<HeaderMap>,
+    failed: Option<BodyError>,
+    idle: IdleTimer,
+}
+
+impl BodySource {
+    /// A source that keeps up to `keep` bytes to send them again.
+    pub(crate) fn new(incoming: Incoming, keep: usize, idle: Option<Duration>) -> Rc<Self> {
+        let state = State {
+            incoming,
+            kept: (keep > 0).then(Vec::new),
+            kept_bytes: 0,
+            limit: keep,
+            trailers: None,
+            failed: None,
+            idle: IdleTimer::new(idle),
+        };
+        Rc::new(Self { state: RefCell::new(state), received: Cell::new(0), done: Cell::new(false), ended: Notify::new() })
+    }
+
+    /// Bytes that came from the client.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Whether another attempt can send it from the start.
+    pub(crate) fn is_replayable(&self) -> bool {
+        let state = self.state.borrow();
+        state.failed.is_none() && (self.received.get() == 0 || state.kept.is_some())
+    }
+
+    /// Why it ended early.
+    pub(crate) fn failure(&self) -> Option<BodyError> {
+        self.state.borrow().failed
+    }
+
+    /// Returns once the client has sent all of it.
+    pub(crate) async fn ended(&self) {
+        // One thread: nothing can happen between the look and the wait.
+        if !self.done.get() {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Whether the client has sent all of it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.done.get()
+    }
+
+    /// All bytes, where they are there and kept.
+    pub(crate) fn whole(&self) -> Option<Vec<Bytes>> {
+        if self.done.get() { self.state.borrow().kept.clone() } else { None }
+    }
+
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut state = self.state.borrow_mut();
+        if let Some(error) = state.failed {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.done.get() {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(frame) = Pin::new(&mut state.incoming).poll_frame(context) else {
+            if state.idle.poll_expired(context) {
+                return Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Idle))));
+            }
+            return Poll::Pending;
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                state.idle.moved();
+                if let Some(data) = frame.data_ref() {
+                    self.received.set(self.received.get() + data.len() as u64);
+                    state.keep(data);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    state.trailers = Some(trailers.clone());
+                }
+                if state.incoming.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Client)))),
+            None => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn finish(&self) {
+        self.done.set(true);
+        self.ended.notify_waiters();
+    }
+
+    fn fail(&self, state: &mut State, error: BodyError) -> BodyError {
+        state.failed = Some(error);
+        error
+    }
+}
+
+impl State {
+    fn keep(&mut self, data: &Bytes) {
+        let Some(kept) = &mut self.kept else { return };
+        self.kept_bytes += data.len();
+        if self.kept_bytes <= self.limit {
+            kept.push(data.clone());
+        } else {
+            self.kept = None;
+        }
+    }
+}
+
+/// The body of one attempt.
+#[derive(Debug, Default)]
+pub(crate) struct RequestBody {
+    from: From,
+}
+
+#[derive(Debug, Default)]
+enum From {
+    #[default]
+    Nothing,
+    Source {
+        source: Rc<BodySource>,
+        /// Kept pieces that this attempt has sent.
+        sent: usize,
+        trailers_sent: bool,
+    },
+    Copy(std::vec::IntoIter<Bytes>),
+}
+
+impl RequestBody {
+    /// A body from its start.
+    pub(crate) fn new(source: Option<&Rc<BodySource>>) -> Self {
+        let from = source.map_or(From::Nothing, |source| From::Source { source: Rc::clone(source), sent: 0, trailers_sent: false });
+        Self { from }
+    }
+
+    /// A body that is whole.
+    pub(crate) fn copy(pieces: Vec<Bytes>) -> Self {
+        Self { from: From::Copy(pieces.into_iter()) }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (source, sent, trailers_sent) = match &mut self.from {
+            From::Nothing => return Poll::Ready(None),
+            From::Copy(pieces) => return Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            From::Source { source, sent, trailers_sent } => (source, sent, trailers_sent),
+        };
+        let kept = source.state.borrow().kept.as_ref().map(|kept| (kept.len(), kept.get(*sent).cloned()));
+        match kept {
+            Some((_, Some(piece))) => {
+                *sent += 1;
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            // Dropped since this attempt began to replay it.
+            None if *sent == 0 && source.received.get() > 0 && source.state.borrow().limit > 0 => {
+                return Poll::Ready(Some(Err(BodyError::Gone)));
+            }
+            _ => {}
+        }
+        if source.done.get() {
+            let trailers = source.state.borrow().trailers.clone().filter(|_| !*trailers_sent);
+            *trailers_sent = true;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let frame = ready!(source.poll_next(context));
+        if let Some(Ok(frame)) = &frame {
+            *sent += usize::from(frame.is_data());
+            *trailers_sent |= frame.is_trailers();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.from {
+            From::Nothing => true,
+            From::Copy(pieces) => pieces.len() == 0,
+            From::Source { source, sent, trailers_sent } => {
+                let state = source.state.borrow();
+                let all_sent = state.kept.as_ref().is_none_or(|kept| *sent >= kept.len());
+                source.done.get() && all_sent && (state.trailers.is_none() || *trailers_sent)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.from {
+            From::Nothing => SizeHint::with_exact(0),
+            From::Copy(pieces) => SizeHint::with_exact(pieces.as_slice().iter().map(|piece| piece.len() as u64).sum()),
+            From::Source { source, sent: 0, .. } if source.received.get() == 0 => source.state.borrow().incoming.size_hint(),
+            From::Source { .. } => SizeHint::default(),
+        }
+    }
+}

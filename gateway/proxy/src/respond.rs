@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Last phase: the answer in the form that the client's connection wants.
+
+use crate::answer::{Answer, Source};
+use crate::record::Record;
+use crate::response_body::{Payload, ResponseBody};
+use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The answer with its record; from here on the connection drives it.
+pub(crate) fn respond(answer: Answer<'_>, mut record: Box<Record>, version: Version, head_only: bool) -> Response<ResponseBody> {
+    let Answer { head, payload, source } = answer;
+    let (status, mut headers) = (head.status, head.headers);
+    let tunnel = matches!(source, Source::Tunnel);
+    if !tunnel {
+        strip(&mut headers);
+    }
+    if let Some(server) = &record.serving.settings.server {
+        headers.insert(SERVER, server.clone());
+    }
+    if !tunnel && version != Version::HTTP_2 && record.connection.is_ending() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.status = status.as_u16();
+    let bodiless = head_only || tunnel || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if let Payload::Full(body) = &payload
+        && head_only
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let mut response = Response::new(ResponseBody::new(payload, record, bodiless));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Removes what concerned the upstream's connection (RFC 9110, 7.6.1).
+fn strip(headers: &mut HeaderMap) {
+    let (mut connection, mut other) = (false, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => connection = true,
+            "transfer-encoding" | "upgrade" | "te" | "keep-alive" | "proxy-connection" => other = true,
+            _ => {}
+        }
+    }
+    if connection {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+            .collect();
+        for name in named.iter().filter(|name| **name != CONTENT_LENGTH) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    if other {
+        for name in [&TRANSFER_ENCODING, &UPGRADE, &TE, &KEEP_ALIVE, &PROXY_CONNECTION] {
+            headers.remove(name);
+        }
+    }
+}

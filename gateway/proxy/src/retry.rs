@@ -1,0 +1,190 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Which attempts are worth another one, where it goes and when.
+
+use crate::answer::Failure;
+use crate::flags::ResponseFlags;
+use crate::request_body::{BodyError, BodySource, RequestBody};
+use gateway_config::{RetryOn, RetryPolicy};
+use gateway_upstream::{HostState, PickContext, Picked, RetryPermit, SendError, SendErrorKind, UpstreamBody};
+use http::{Request, Response, StatusCode};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// An answer came.
+    Answer(Response<UpstreamBody<RequestBody>>),
+    /// None came.
+    Error(SendError<RequestBody>),
+    /// None came in the time of one attempt.
+    TimedOut,
+}
+
+/// What follows from an attempt.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// This is the answer.
+    Answered(Response<UpstreamBody<RequestBody>>),
+    /// Once more; with the same request where nothing of it was sent.
+    Again(Option<Box<Request<RequestBody>>>),
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(crate) struct Tries<'a> {
+    policy: Option<&'a RetryPolicy>,
+    retries: u32,
+    tried: Vec<Arc<HostState>>,
+    permit: Option<RetryPermit>,
+}
+
+impl<'a> Tries<'a> {
+    /// No attempt yet.
+    pub(crate) fn new(policy: Option<&'a RetryPolicy>) -> Self {
+        Self { policy, retries: 0, tried: Vec::new(), permit: None }
+    }
+
+    /// Whether another attempt may follow the next one.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.policy.is_some_and(|policy| self.retries < policy.attempts)
+    }
+
+    /// What picking should know.
+    pub(crate) fn context(&self) -> PickContext<'_> {
+        let avoid = self.policy.filter(|policy| policy.avoid_previous_hosts);
+        match avoid {
+            Some(policy) => PickContext { tried: &self.tried, attempts: policy.host_selection_attempts },
+            None => PickContext::default(),
+        }
+    }
+
+    /// Runs one attempt within its own time.
+    pub(crate) async fn attempt(
+        &self,
+        send: impl Future<Output = Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>>>,
+    ) -> Tried {
+        let limit = self.policy.and_then(|policy| policy.per_try_timeout).filter(|limit| !limit.is_zero());
+        let result = match limit {
+            None => send.await,
+            Some(limit) => match timeout(limit, send).await {
+                Ok(result) => result,
+                Err(_) => return Tried::TimedOut,
+            },
+        };
+        result.map_or_else(Tried::Error, Tried::Answer)
+    }
+
+    /// Decides what follows.
+    ///
+    /// # Errors
+    /// The failure to answer with, where no attempt follows and there is no answer to pass on.
+    pub(crate) fn judge(&mut self, tried: Tried, picked: &Picked<RequestBody>, body: Option<&BodySource>) -> Result<Attempt, Failure> {
+        if matches!(tried, Tried::TimedOut) {
+            picked.report_timeout();
+            picked.state().metrics.upstream_rq_per_try_timeout.add(1);
+        }
+        let worth = self.policy.is_some_and(|policy| is_worth_another(policy, &tried));
+        let unsent = matches!(&tried, Tried::Error(error) if error.request.is_some());
+        let sendable = unsent || body.is_none_or(BodySource::is_replayable);
+        if worth && sendable && self.may_retry() {
+            // The permit of the attempt that ended makes room for the next.
+            self.permit = None;
+            if let Some(permit) = picked.permit_retry() {
+                self.permit = Some(permit);
+                self.retries += 1;
+                self.tried.push(Arc::clone(picked.host()));
+                return Ok(Attempt::Again(if let Tried::Error(error) = tried { error.request } else { None }));
+            }
+        }
+        let exhausted = worth && self.retries > 0 && !self.may_retry();
+        let result = match tried {
+            Tried::Answer(response) => {
+                if !worth && self.retries > 0 {
+                    picked.state().metrics.upstream_rq_retry_success.add(1);
+                }
+                return Ok(Attempt::Answered(response));
+            }
+            Tried::TimedOut => Failure { details: "upstream_per_try_timeout", ..Failure::TIMEOUT },
+            Tried::Error(error) => failure(error.kind, self.retries > 0, body.and_then(BodySource::failure)),
+        };
+        let flags = if exhausted { result.flags | ResponseFlags::RETRY_LIMIT } else { result.flags };
+        Err(Failure { flags, ..result })
+    }
+
+    /// Waits before the next attempt: at random below a limit that doubles each time.
+    pub(crate) async fn back_off(&self) {
+        let Some(policy) = self.policy else { return };
+        let doubled = policy.backoff_base.saturating_mul(1_u32.checked_shl(self.retries.saturating_sub(1)).unwrap_or(u32::MAX));
+        let longest = doubled.min(policy.backoff_max.max(policy.backoff_base));
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        if nanos > 0 {
+            sleep(Duration::from_nanos(rand::random_range(0..nanos))).await;
+        }
+    }
+}
+
+/// Envoy's `retry_on` (router, "x-envoy-retry-on"): a missing answer counts as a 5xx.
+fn is_worth_another(policy: &RetryPolicy, tried: &Tried) -> bool {
+    let any_reset = RetryOn::SERVER_ERROR.union(RetryOn::GATEWAY_ERROR).union(RetryOn::RESET);
+    match tried {
+        Tried::Answer(response) => policy.retries_status(response.status()),
+        Tried::TimedOut => policy.on.intersects(any_reset),
+        Tried::Error(error) => match error.kind {
+            SendErrorKind::Overflow | SendErrorKind::Request => false,
+            SendErrorKind::Connect | SendErrorKind::ConnectTimeout => policy.on.intersects(any_reset.union(RetryOn::CONNECT_FAILURE)),
+            SendErrorKind::Refused => policy.on.intersects(any_reset.union(RetryOn::REFUSED_STREAM)),
+            SendErrorKind::Reset | SendErrorKind::Protocol => {
+                policy.on.intersects(any_reset) || (!error.sent && policy.on.intersects(RetryOn::RESET_BEFORE_REQUEST))
+            }
+        },
+    }
+}
+
+/// Envoy's words for each way in which no answer came.
+fn failure(kind: SendErrorKind, retried: bool, body: Option<BodyError>) -> Failure {
+    macro_rules! words {
+        ($reason:literal) => {
+            if retried {
+                concat!("upstream connect error or disconnect/reset before headers. retried and the latest reset reason: ", $reason)
+            } else {
+                concat!("upstream connect error or disconnect/reset before headers. reset reason: ", $reason)
+            }
+        };
+    }
+    let unavailable = |body, flags, details| Failure { status: StatusCode::SERVICE_UNAVAILABLE, body, flags, details };
+    match (kind, body) {
+        (_, Some(BodyError::Idle)) => Failure {
+            status: StatusCode::REQUEST_TIMEOUT,
+            body: "stream timeout",
+            flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
+            details: "request_body_idle_timeout",
+        },
+        (_, Some(_)) | (SendErrorKind::Request, None) => {
+            Failure { flags: ResponseFlags::DOWNSTREAM_TERMINATION, ..Failure::bad_request("request_body_failed") }
+        }
+        (SendErrorKind::Connect, None) => {
+            unavailable(words!("remote connection failure"), ResponseFlags::UPSTREAM_FAILURE, "upstream_connect_failure")
+        }
+        (SendErrorKind::ConnectTimeout, None) => {
+            unavailable(words!("connection timeout"), ResponseFlags::UPSTREAM_FAILURE, "upstream_connect_timeout")
+        }
+        (SendErrorKind::Overflow, None) => unavailable(words!("overflow"), ResponseFlags::UPSTREAM_OVERFLOW, "overflow"),
+        (SendErrorKind::Refused, None) => {
+            unavailable(words!("remote refused stream reset"), ResponseFlags::UPSTREAM_RESET, "upstream_refused_stream")
+        }
+        (SendErrorKind::Reset, None) => {
+            unavailable(words!("connection termination"), ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_before_response_started")
+        }
+        (SendErrorKind::Protocol, None) => Failure {
+            status: StatusCode::BAD_GATEWAY,
+            body: words!("protocol error"),
+            flags: ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+            details: "upstream_protocol_error",
+        },
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The time limits of a connection: one timer, armed for the limit that comes next.
+
+use crate::connection::Connection;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What is to happen with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Wait,
+    /// It ends after its current requests.
+    End,
+    /// It ends now.
+    Cut,
+}
+
+/// Watches one connection.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    connection: Rc<Connection>,
+    http2: bool,
+    opened: Instant,
+    drain_since: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    /// What the timer is armed for.
+    armed: Instant,
+}
+
+impl Watchdog {
+    pub(crate) fn new(connection: Rc<Connection>, http2: bool) -> Self {
+        let opened = Instant::now();
+        let armed = opened + connection.worker().limits().request_headers;
+        Self { connection, http2, opened, drain_since: None, timer: Box::pin(sleep_until(armed)), armed }
+    }
+
+    /// Looks at the limits; wakes the task when the next one is due.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Verdict {
+        if self.drain_since.is_none() && self.connection.listener().is_draining() {
+            self.drain_since = Some(Instant::now());
+            self.connection.settings().metrics.downstream_cx_drain_close.increment();
+            if self.http2 {
+                return Verdict::End;
+            }
+            self.arm(Instant::now());
+        }
+        let stream = self.connection.stream();
+        let urgent = stream.head_since().is_some() || stream.write_blocked_since().is_some();
+        if urgent {
+            let limits = self.connection.worker().limits();
+            let due = Instant::now() + limits.request_headers.min(limits.stalled);
+            if due < self.armed {
+                self.arm(due);
+            }
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            match self.judge(now) {
+                Ok(next) => self.arm(next.max(now + Duration::from_millis(1))),
+                Err(verdict) => {
+                    // Once told to end, the connection has until its listener closes.
+                    self.arm(now + Duration::from_secs(1));
+                    return verdict;
+                }
+            }
+        }
+        Verdict::Wait
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.armed = at;
+        self.timer.as_mut().reset(at);
+    }
+
+    /// The next limit's time, or the verdict of one that has passed.
+    fn judge(&self, now: Instant) -> Result<Instant, Verdict> {
+        let connection = &self.connection;
+        let (settings, limits) = (connection.settings(), connection.worker().limits());
+        let (timeouts, metrics) = (&settings.http.timeouts, &settings.metrics);
+        let mut next = now + Duration::from_secs(3600);
+        let mut due = |at: Instant| {
+            next = next.min(at);
+            at <= now
+        };
+        if let Some(since) = connection.stream().head_since()
+            && due(since + timeouts.request_headers.unwrap_or(limits.request_headers))
+        {
+            metrics.downstream_rq_header_timeout.increment();
+            return Err(Verdict::Cut);
+        }
+        if let Some(since) = connection.stream().write_blocked_since()
+            && due(since + limits.stalled)
+        {
+            metrics.downstream_cx_write_timeout.increment();
+            return Err(Verdict::Cut);
+        }
+        if let Some(since) = connection.idle_since() {
+            let first = connection.requests() == 0 && !self.http2;
+            let limit = if first { limits.request_headers } else { timeouts.idle.unwrap_or(limits.idle) };
+            if due(since + limit) {
+                metrics.downstream_cx_idle_timeout.increment();
+                return Err(Verdict::End);
+            }
+            let drain_idle = connection.worker().shared().options.drain.idle;
+            if let Some(drain) = self.drain_since
+                && due(since.max(drain) + drain_idle)
+            {
+                return Err(Verdict::End);
+            }
+        }
+        if let Some(limit) = timeouts.max_connection
+            && due(self.opened + limit)
+        {
+            connection.age();
+            return Err(Verdict::End);
+        }
+        Ok(next)
+    }
+}

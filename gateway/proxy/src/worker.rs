@@ -1,0 +1,200 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One thread that serves traffic: its runtime, its listeners, its connections to upstreams. Nothing on it is shared with the other
+//! workers but configuration, counters and limits.
+
+use crate::accept;
+use crate::access_log::AccessLogs;
+use crate::http_settings::HttpSettings;
+use crate::listener::{ListenerState, Phase, SharedListener};
+use crate::metrics::WorkerMetrics;
+use crate::options::{Limits, ProxyOptions};
+use crate::plugin::{Factories, Plugin};
+use crate::request_body::RequestBody;
+use crate::tls::TicketKeys;
+use gateway_config::{HttpConnectionManager, Listener, Snapshot};
+use gateway_upstream::{UpstreamRegistry, Upstreams};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: ProxyOptions,
+    pub(crate) upstream: Arc<UpstreamRegistry>,
+    pub(crate) logs: AccessLogs,
+    pub(crate) factories: Factories,
+    pub(crate) tickets: TicketKeys,
+    pub(crate) next_connection: AtomicU64,
+    /// Connections open now, on all listeners.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve by this from now on.
+    Install(Box<Change>, oneshot::Sender<()>),
+    /// Bring all listeners to this phase.
+    Advance(Phase),
+    /// Answer.
+    Ping(oneshot::Sender<()>),
+}
+
+/// A new snapshot, and what changes between it and the one before.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) open: Vec<Opening>,
+    pub(crate) swap: Vec<Arc<Listener>>,
+    pub(crate) close: Vec<Box<str>>,
+}
+
+/// A listener to open, with this worker's socket.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) shared: Arc<SharedListener>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) socket: std::net::TcpListener,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    metrics: Arc<WorkerMetrics>,
+    upstreams: Upstreams<RequestBody>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    listeners: RefCell<HashMap<Box<str>, Rc<ListenerState>>>,
+    /// Listeners that are gone from the configuration and still have connections.
+    leaving: RefCell<Vec<Rc<ListenerState>>>,
+    /// By address in memory; the entry holds what the address is of.
+    settings: RefCell<HashMap<usize, Rc<HttpSettings>>>,
+}
+
+/// Runs a worker until its commands end.
+pub(crate) async fn run(index: usize, shared: Arc<Shared>, metrics: Arc<WorkerMetrics>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let worker = Rc::new(Worker {
+        index,
+        upstreams: Upstreams::new(Arc::clone(&shared.upstream)),
+        shared,
+        metrics,
+        snapshot: RefCell::new(Rc::new(Arc::new(Snapshot::default()))),
+        listeners: RefCell::default(),
+        leaving: RefCell::default(),
+        settings: RefCell::default(),
+    });
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Install(change, done) => {
+                worker.install(*change);
+                // The proxy may have stopped waiting.
+                let _ = done.send(());
+            }
+            Command::Advance(phase) => worker.advance(phase),
+            Command::Ping(answer) => {
+                let _ = answer.send(());
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// What all workers share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Limits that hold where the configuration sets none.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.options.limits
+    }
+
+    /// This worker's way to the upstreams.
+    pub(crate) fn upstreams(&self) -> &Upstreams<RequestBody> {
+        &self.upstreams
+    }
+
+    /// The newest configuration.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// What to serve a filter chain with.
+    pub(crate) fn http_settings(&self, http: &Arc<HttpConnectionManager>) -> Rc<HttpSettings> {
+        let key = Arc::as_ptr(http) as usize;
+        if let Some(found) = self.settings.borrow().get(&key) {
+            return Rc::clone(found);
+        }
+        let log = http.access_log.as_ref().and_then(|log| match self.shared.logs.sink(&log.path) {
+            Ok(sink) => Some(sink),
+            Err(error) => {
+                tracing::error!(path = %log.path, %error, "access log can not be opened");
+                None
+            }
+        });
+        let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
+        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), log, plugin));
+        self.settings.borrow_mut().insert(key, Rc::clone(&made));
+        made
+    }
+
+    fn install(self: &Rc<Self>, change: Change) {
+        let Change { snapshot, open, swap, close } = change;
+        self.snapshot.replace(Rc::new(snapshot));
+        for listener in swap {
+            if let Some(state) = self.listeners.borrow().get(&listener.name) {
+                state.swap(listener);
+            }
+        }
+        for name in close {
+            if let Some(state) = self.listeners.borrow_mut().remove(&name) {
+                self.leave(state);
+            }
+        }
+        for opening in open {
+            self.open(opening);
+        }
+        // Settings that only this map still holds belong to listeners that are gone.
+        self.settings.borrow_mut().retain(|_, settings| Arc::strong_count(&settings.http) > 1 || Rc::strong_count(settings) > 1);
+        self.upstreams.retain(&self.snapshot());
+    }
+
+    fn open(self: &Rc<Self>, opening: Opening) {
+        let Opening { shared, listener, socket } = opening;
+        let name = listener.name.clone();
+        let metrics = self.metrics.listener(&shared.address.to_string().replace(':', "_"));
+        let state = ListenerState::new(shared, listener, metrics);
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => drop(spawn_local(accept::accept(Rc::clone(self), Rc::clone(&state), socket))),
+            Err(error) => tracing::error!(listener = %name, %error, "worker can not use the listener's socket"),
+        }
+        if let Some(before) = self.listeners.borrow_mut().insert(name, state) {
+            self.leave(before);
+        }
+    }
+
+    /// Lets a listener's connections end, and cuts what is left after a while.
+    fn leave(self: &Rc<Self>, state: Rc<ListenerState>) {
+        state.advance(Phase::Refusing);
+        let worker = Rc::clone(self);
+        let limit = self.shared.options.drain.removed;
+        self.leaving.borrow_mut().push(Rc::clone(&state));
+        spawn_local(async move {
+            tokio::time::sleep(limit).await;
+            state.advance(Phase::Closed);
+            worker.leaving.borrow_mut().retain(|other| !Rc::ptr_eq(other, &state));
+        });
+    }
+
+    fn advance(&self, phase: Phase) {
+        self.listeners.borrow().values().chain(self.leaving.borrow().iter()).for_each(|listener| listener.advance(phase));
+    }
+}
