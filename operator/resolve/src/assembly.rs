@@ -34,7 +34,8 @@ pub(crate) struct Assembly {
     pub(crate) owner: ObjectRef,
     pub(crate) info: GatewayInfo,
     pub(crate) config: GatewayConfig,
-    contributions: BTreeMap<VirtualHostId, BTreeMap<ObjectRef, Contribution>>,
+    /// By route within each virtual host.
+    contributions: BTreeMap<Arc<VirtualHostId>, Vec<Contribution>>,
     partitions: BTreeMap<VirtualHostId, VirtualHost>,
     certificates: BTreeMap<ObjectRef, Vec<HostCertificate>>,
     /// In how many virtual hosts a backend is named.
@@ -44,7 +45,7 @@ pub(crate) struct Assembly {
 impl Assembly {
     pub(crate) fn new(outcome: &TargetOutcome) -> Self {
         Self {
-            owner: outcome.target.object.clone(),
+            owner: outcome.target.object.as_ref().clone(),
             info: outcome.info.clone(),
             config: GatewayConfig::default(),
             contributions: BTreeMap::new(),
@@ -64,35 +65,41 @@ impl Assembly {
         }
     }
 
-    /// Replaces what `route` adds to a virtual host.
-    pub(crate) fn contribute(
-        &mut self,
-        host: &VirtualHostId,
-        route: &ObjectRef,
-        contribution: Option<Contribution>,
-    ) {
-        match contribution {
-            Some(contribution) => {
-                self.contributions.entry(host.clone()).or_default().insert(route.clone(), contribution);
+    /// Adds to a virtual host what a route contributes, in place of what it contributed before; whether that differs.
+    pub(crate) fn contribute(&mut self, host: &Arc<VirtualHostId>, contribution: Contribution) -> bool {
+        let routes = self.contributions.entry(host.clone()).or_default();
+        match routes.binary_search_by(|other| other.rules.object.cmp(&contribution.rules.object)) {
+            Ok(index) if routes[index] == contribution => return false,
+            Ok(index) => routes[index] = contribution,
+            Err(index) => {
+                routes.reserve_exact(1);
+                routes.insert(index, contribution);
             }
-            None => {
-                if let Some(routes) = self.contributions.get_mut(host) {
-                    routes.remove(route);
-                    if routes.is_empty() {
-                        self.contributions.remove(host);
-                    }
-                }
-            }
+        }
+        true
+    }
+
+    /// Takes from a virtual host what `route` contributed.
+    pub(crate) fn withdraw(&mut self, host: &VirtualHostId, route: &ObjectRef) {
+        let Some(routes) = self.contributions.get_mut(host) else { return };
+        if let Ok(index) = routes.binary_search_by(|other| other.rules.object.cmp(route)) {
+            routes.remove(index);
+        }
+        if routes.is_empty() {
+            self.contributions.remove(host);
         }
     }
 
-    /// Replaces the certificates that `route` brings.
-    pub(crate) fn certify(&mut self, route: &ObjectRef, certificates: Vec<HostCertificate>) {
-        if certificates.is_empty() {
-            self.certificates.remove(route);
-        } else {
-            self.certificates.insert(route.clone(), certificates);
+    /// Replaces the certificates that `route` brings; whether they differ.
+    pub(crate) fn certify(&mut self, route: &ObjectRef, certificates: Option<&Vec<HostCertificate>>) -> bool {
+        if self.certificates.get(route) == certificates {
+            return false;
         }
+        match certificates {
+            Some(certificates) => self.certificates.insert(route.clone(), certificates.clone()),
+            None => self.certificates.remove(route),
+        };
+        true
     }
 
     /// Takes over the owner's partitions; the virtual hosts that they touch.
@@ -109,7 +116,7 @@ impl Assembly {
         let contributions = self.contributions.get(id);
         let partition = self.partitions.get(id);
         let new = (contributions.is_some() || partition.is_some()).then(|| {
-            let mut rules = ordered(contributions.into_iter().flat_map(BTreeMap::values));
+            let mut rules = ordered(contributions.into_iter().flatten());
             rules.extend(partition.into_iter().flat_map(|partition| partition.rules.iter().cloned()));
             VirtualHost { id: id.clone(), rules }
         });
@@ -229,7 +236,7 @@ fn plain_chain(target: &Target, listener: &TargetListener, plugins: &[String]) -
         tls: None,
         application: Application::Http { route_table },
         plugins: plugins.to_vec(),
-        origin: Origin { object: target.object.clone(), rule: None },
+        origin: Origin { object: target.object.as_ref().clone(), rule: None },
     }
 }
 

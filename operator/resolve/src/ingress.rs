@@ -36,8 +36,8 @@ pub(crate) fn resolve_ingress(ingress: &Ingress, view: &mut View<'_>) -> RouteOu
     let by_host: BTreeMap<_, _> = by_host
         .into_iter()
         .map(|(host, rules)| {
-            let (namespace, name) = (object.namespace.clone(), object.name.clone());
-            (host, Arc::new(RouteRules { age, namespace, name, kind: object.kind, rules }))
+            let rules = rules.into_boxed_slice();
+            (host, Arc::new(RouteRules { age, object: object.clone(), rules }))
         })
         .collect();
     let mut outcome = RouteOutcome::default();
@@ -50,7 +50,7 @@ pub(crate) fn resolve_ingress(ingress: &Ingress, view: &mut View<'_>) -> RouteOu
     }
     for target in targets.into_iter().filter(|target| target.active) {
         if attach(&target, &by_host, &mut outcome, &mut problems) {
-            gateways.insert(target.gateway.clone());
+            gateways.insert(target.gateway.as_ref().clone());
         }
         let certificates = tls::certificates(ingress, &target, age, view, &mut problems);
         if !certificates.is_empty() {
@@ -79,7 +79,7 @@ fn attach(
                 served = true;
                 outcome.attached.insert((target.object.clone(), listener.name.clone()));
                 if target.reaches(listener, &host) {
-                    let id = VirtualHostId { route_table: Target::route_table(listener), host };
+                    let id = Arc::new(VirtualHostId { route_table: Target::route_table(listener), host });
                     let contribution = Contribution { own_host, rules: rules.clone() };
                     let merged =
                         outcome.hosts.entry((target.gateway.clone(), id)).or_insert(contribution.clone());
@@ -87,10 +87,8 @@ fn attach(
                     if merged.own_host != contribution.own_host {
                         let rules =
                             merged.rules.rules.iter().chain(&contribution.rules.rules).cloned().collect();
-                        let base = &contribution.rules;
-                        let (namespace, name) = (base.namespace.clone(), base.name.clone());
-                        merged.rules =
-                            Arc::new(RouteRules { rules, namespace, name, age: base.age, kind: base.kind });
+                        let RouteRules { age, object, .. } = contribution.rules.as_ref();
+                        merged.rules = Arc::new(RouteRules { age: *age, object: object.clone(), rules });
                     }
                 }
             }

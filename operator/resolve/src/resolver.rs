@@ -3,11 +3,12 @@
 
 //! The resolver: applied objects in, gateways and verdicts out, at a cost that follows the change.
 
+mod routes;
 mod settle;
 
 use crate::assembly::{Assembly, ChangedParts};
 use crate::dependents::Dependents;
-use crate::route::RouteOutcome;
+use crate::route::{Place, SettledRoute};
 use crate::status::{StatusChange, StatusValue};
 use crate::store::{Effect, Store};
 use crate::target::{GatewayInfo, TargetOutcome};
@@ -25,9 +26,9 @@ pub struct Resolver {
     dependents: Dependents,
     dirty: Dirty,
     targets: BTreeMap<ObjectRef, TargetOutcome>,
-    routes: BTreeMap<ObjectRef, RouteOutcome>,
-    /// Attached routes by Gateway or fleet and listener.
-    attached: BTreeMap<(ObjectRef, String), i32>,
+    routes: BTreeMap<ObjectRef, SettledRoute>,
+    /// How many routes are attached.
+    attached: BTreeMap<Place, i32>,
     gateways: BTreeMap<GatewayId, Assembly>,
     statuses: BTreeMap<ObjectRef, (i64, StatusValue)>,
 }

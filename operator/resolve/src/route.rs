@@ -4,9 +4,7 @@
 //! What a routing object contributes to gateways, in the shape that all front ends share.
 
 use crate::status::StatusValue;
-use operator_ir::{
-    Action, BackendId, GatewayId, HostPattern, ObjectKind, ObjectRef, Rule, SecretId, VirtualHostId,
-};
+use operator_ir::{Action, BackendId, GatewayId, HostPattern, ObjectRef, Rule, SecretId, VirtualHostId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,20 +12,32 @@ use std::sync::Arc;
 /// What came of one HTTPRoute or Ingress.
 #[derive(Debug, Default)]
 pub(crate) struct RouteOutcome {
-    /// The listeners that it is attached to: Gateway or fleet, and the listener's name.
-    pub(crate) attached: BTreeSet<(ObjectRef, String)>,
+    /// The listeners that it is attached to.
+    pub(crate) attached: BTreeSet<Place>,
     /// Its rules by virtual host.
-    pub(crate) hosts: BTreeMap<(GatewayId, VirtualHostId), Contribution>,
+    pub(crate) hosts: BTreeMap<(Arc<GatewayId>, Arc<VirtualHostId>), Contribution>,
     /// Certificates that it brings, by gateway.
-    pub(crate) certificates: BTreeMap<GatewayId, Vec<HostCertificate>>,
+    pub(crate) certificates: BTreeMap<Arc<GatewayId>, Vec<HostCertificate>>,
     /// The verdict on it with its generation; none where it is not ours.
     pub(crate) status: Option<(i64, StatusValue)>,
+}
+
+/// A listener of a Gateway or fleet.
+pub(crate) type Place = (Arc<ObjectRef>, Arc<str>);
+
+/// What is kept of a route once it is settled: where its contributions are, not what they are. There are many routes, so
+/// lists are cut to size and names are shared.
+#[derive(Debug, Default)]
+pub(crate) struct SettledRoute {
+    pub(crate) attached: Box<[Place]>,
+    pub(crate) hosts: Box<[(Arc<GatewayId>, Arc<VirtualHostId>)]>,
+    pub(crate) certified: Box<[Arc<GatewayId>]>,
 }
 
 /// A certificate for one SNI name, on a listener that others own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostCertificate {
-    pub(crate) listener: String,
+    pub(crate) listener: Arc<str>,
     pub(crate) host: HostPattern,
     pub(crate) secret: SecretId,
     pub(crate) age: i64,
@@ -46,11 +56,9 @@ pub(crate) struct Contribution {
 pub(crate) struct RouteRules {
     /// Creation time in seconds; the latest possible where there is none.
     pub(crate) age: i64,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) kind: ObjectKind,
+    pub(crate) object: ObjectRef,
     /// In the object's order.
-    pub(crate) rules: Vec<RankedRule>,
+    pub(crate) rules: Box<[RankedRule]>,
 }
 
 /// A rule and how specific its match is.
@@ -89,8 +97,8 @@ pub(crate) fn ordered<'a>(contributions: impl Iterator<Item = &'a Contribution>)
     // Stable: rules of one object keep their order.
     all.sort_by(|(a, a_ranked), (b, b_ranked)| {
         let key = |contribution: &'a Contribution| {
-            let rules = &contribution.rules;
-            (rules.age, rules.namespace.as_str(), rules.name.as_str(), rules.kind)
+            let RouteRules { age, object, .. } = contribution.rules.as_ref();
+            (*age, object.namespace.as_str(), object.name.as_str(), object.kind)
         };
         (&a.own_host, &a_ranked.rank).cmp(&(&b.own_host, &b_ranked.rank)).then_with(|| key(a).cmp(&key(b)))
     });

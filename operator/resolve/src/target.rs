@@ -53,8 +53,8 @@ pub struct GatewayInfo {
 /// Listeners and who may use them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) object: ObjectRef,
-    pub(crate) gateway: GatewayId,
+    pub(crate) object: Arc<ObjectRef>,
+    pub(crate) gateway: Arc<GatewayId>,
     /// Whether it is served at all.
     pub(crate) active: bool,
     pub(crate) listeners: Vec<TargetListener>,
@@ -63,7 +63,7 @@ pub(crate) struct Target {
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetListener {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) hostname: HostPattern,
@@ -149,10 +149,10 @@ impl Target {
     }
 
     fn misdirected(&self, table: &RouteTableId, other: &TargetListener) -> VirtualHost {
-        let ObjectRef { kind, namespace, name } = &self.object;
+        let ObjectRef { kind, namespace, name } = self.object.as_ref();
         let rule = Rule {
             name: format!("{}/{namespace}/{name}/{}/misdirected", kind.as_str().to_lowercase(), other.name),
-            origin: Origin { object: self.object.clone(), rule: None },
+            origin: Origin { object: self.object.as_ref().clone(), rule: None },
             matches: RequestMatch {
                 path: PathMatch::Prefix("/".to_owned()),
                 method: None,

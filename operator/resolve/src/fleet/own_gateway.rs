@@ -35,8 +35,8 @@ pub(crate) fn resolve_own_gateway(fleet: &FleetFacts, view: &mut View<'_>) -> Ta
     });
     TargetOutcome {
         target: Arc::new(Target {
-            object: fleet.object.clone(),
-            gateway: GatewayId::for_object(&fleet.namespace, &fleet.object.name),
+            object: Arc::new(fleet.object.clone()),
+            gateway: Arc::new(GatewayId::for_object(&fleet.namespace, &fleet.object.name)),
             active: !fleet.listeners.is_empty(),
             listeners,
         }),

@@ -30,7 +30,7 @@ pub(super) fn attach<'t>(
     let named: Vec<_> = target
         .listeners
         .iter()
-        .filter(|listener| request.section.is_none_or(|section| section == listener.name))
+        .filter(|listener| request.section.is_none_or(|section| *section == *listener.name))
         .filter(|listener| request.port.is_none_or(|port| port == i32::from(listener.port)))
         .collect();
     if named.is_empty() {

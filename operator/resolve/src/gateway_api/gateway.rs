@@ -40,7 +40,7 @@ pub(crate) fn resolve_gateway(gateway: &Gateway, view: &mut View<'_>) -> Option<
     let ports = ports(&listeners);
     let info = info(gateway, &object, fleet.as_ref().ok().map(|fleet| &fleet.object), ports);
     let plugins = fleet.map(|fleet| fleet.plugins.clone()).unwrap_or_default();
-    let target = Arc::new(Target { object, gateway: id, active, listeners });
+    let target = Arc::new(Target { object: Arc::new(object), gateway: Arc::new(id), active, listeners });
     Some(TargetOutcome {
         target,
         generation,

@@ -98,7 +98,7 @@ fn accept(
         let route_table = Target::route_table(listener);
         for (host, own_host) in hosts(listener, hostnames) {
             if target.reaches(listener, &host) {
-                let id = VirtualHostId { route_table: route_table.clone(), host };
+                let id = Arc::new(VirtualHostId { route_table: route_table.clone(), host });
                 let contribution = Contribution { own_host, rules: edges.rules(listener) };
                 outcome.hosts.insert((target.gateway.clone(), id), contribution);
             }
@@ -120,10 +120,8 @@ impl<'a> Edges<'a> {
         let created = route.metadata.creation_timestamp.as_ref();
         let shared = Arc::new(RouteRules {
             age: created.map_or(i64::MAX, |created| created.0.as_second()),
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-            kind: object.kind,
-            rules: rules.ranked.clone(),
+            object: object.clone(),
+            rules: rules.ranked.as_slice().into(),
         });
         let redirects = rules.ranked.iter().any(|ranked| matches!(ranked.rule.action, Action::Redirect(_)));
         Self { rules, shared, redirects, by_port: BTreeMap::new() }
@@ -144,12 +142,7 @@ impl<'a> Edges<'a> {
                 ranked
             };
             let rules = ranked.iter().map(on_port).collect();
-            Arc::new(RouteRules {
-                rules,
-                namespace: shared.namespace.clone(),
-                name: shared.name.clone(),
-                ..**shared
-            })
+            Arc::new(RouteRules { age: shared.age, object: shared.object.clone(), rules })
         });
         made.clone()
     }

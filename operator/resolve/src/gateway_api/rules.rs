@@ -123,6 +123,7 @@ fn action(
         let destination = destination(reference, weight, namespace, view, unresolved)?;
         destinations.extend((weight > 0).then_some(destination));
     }
+    destinations.shrink_to_fit();
     if destinations.is_empty() {
         return Ok((respond_500(), changes));
     }

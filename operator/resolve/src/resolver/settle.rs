@@ -6,9 +6,7 @@
 use super::{Resolver, Settled};
 use crate::assembly::{Assembly, ChangedParts};
 use crate::fleet::resolve_own_gateway;
-use crate::gateway_api::{resolve_class, resolve_gateway, resolve_http_route};
-use crate::ingress::resolve_ingress;
-use crate::route::RouteOutcome;
+use crate::gateway_api::{resolve_class, resolve_gateway};
 use crate::status::{FleetVerdict, GatewayVerdict, ListenerVerdict, StatusChange, StatusValue};
 use crate::target::TargetOutcome;
 use crate::view::{Fact, View};
@@ -18,13 +16,12 @@ use std::sync::Arc;
 
 /// What is still to be done in a settlement, and what it has done.
 #[derive(Debug, Default)]
-struct Work {
-    hosts: BTreeSet<(GatewayId, VirtualHostId)>,
-    listeners: BTreeSet<GatewayId>,
-    /// Gateways that began anew, with no contributions.
+pub(super) struct Work {
+    pub(super) hosts: BTreeSet<(Arc<GatewayId>, Arc<VirtualHostId>)>,
+    pub(super) listeners: BTreeSet<GatewayId>,
     fresh: BTreeSet<GatewayId>,
     /// Gateways and fleets whose verdict may differ.
-    verdicts: BTreeSet<ObjectRef>,
+    pub(super) verdicts: BTreeSet<ObjectRef>,
     parts: BTreeMap<GatewayId, ChangedParts>,
     removed: BTreeSet<GatewayId>,
     statuses: BTreeMap<ObjectRef, StatusChange>,
@@ -101,7 +98,7 @@ impl Resolver {
                 .targets
                 .get(object)
                 .filter(|old| old.target.active)
-                .map(|old| old.target.gateway.clone());
+                .map(|old| old.target.gateway.as_ref().clone());
             if let Some(old) = old
                 && stays.is_none()
                 && self.gateways.get(&old).is_some_and(|assembly| assembly.owner == *object)
@@ -137,13 +134,14 @@ impl Resolver {
             return;
         };
         if outcome.target.active {
-            let id = outcome.target.gateway.clone();
+            let id = outcome.target.gateway.as_ref().clone();
             let assembly = self.gateways.entry(id.clone()).or_insert_with(|| {
                 work.fresh.insert(id.clone());
                 Assembly::new(&outcome)
             });
             let hosts = assembly.partition(&outcome.target);
-            work.hosts.extend(hosts.into_iter().map(|host| (id.clone(), host)));
+            let gateway = &outcome.target.gateway;
+            work.hosts.extend(hosts.into_iter().map(|host| (gateway.clone(), Arc::new(host))));
             work.listeners.insert(id.clone());
             work.removed.remove(&id);
             if work.fresh.contains(&id) || assembly.info != outcome.info {
@@ -154,92 +152,12 @@ impl Resolver {
         self.targets.insert(object, outcome);
     }
 
-    fn settle_route(&mut self, object: &ObjectRef, work: &mut Work) {
-        let mut view = View::new(&self.options, &self.store, &self.derived);
-        let (exists, outcome) = match object.kind {
-            ObjectKind::HTTPRoute => {
-                let route = self.store.routes.get(object);
-                (route.is_some(), route.map(|route| resolve_http_route(route, &mut view)))
-            }
-            _ => {
-                let ingress = self.store.ingresses.get(object);
-                (ingress.is_some(), ingress.map(|ingress| resolve_ingress(ingress, &mut view)))
-            }
-        };
-        self.dependents.record(object, view.into_read());
-        let mut outcome = outcome.unwrap_or_default();
-        self.set_status(object, outcome.status.take(), exists, work);
-        let old = self.routes.remove(object).unwrap_or_default();
-        self.replace_contributions(object, &old, &outcome, work);
-        self.replace_certificates(object, &old, &outcome, work);
-        for place in old.attached.difference(&outcome.attached) {
-            if let Some(count) = self.attached.get_mut(place) {
-                *count -= 1;
-                if *count == 0 {
-                    self.attached.remove(place);
-                }
-            }
-            work.verdicts.insert(place.0.clone());
-        }
-        for place in outcome.attached.difference(&old.attached) {
-            *self.attached.entry(place.clone()).or_default() += 1;
-            work.verdicts.insert(place.0.clone());
-        }
-        if exists {
-            self.routes.insert(object.clone(), outcome);
-        }
-    }
-
-    fn replace_contributions(
-        &mut self,
-        route: &ObjectRef,
-        old: &RouteOutcome,
-        new: &RouteOutcome,
-        work: &mut Work,
-    ) {
-        for (place, contribution) in &new.hosts {
-            if old.hosts.get(place) == Some(contribution) && !work.fresh.contains(&place.0) {
-                continue;
-            }
-            if let Some(assembly) = self.gateways.get_mut(&place.0) {
-                assembly.contribute(&place.1, route, Some(contribution.clone()));
-                work.hosts.insert(place.clone());
-            }
-        }
-        for place in old.hosts.keys().filter(|place| !new.hosts.contains_key(place)) {
-            if let Some(assembly) = self.gateways.get_mut(&place.0) {
-                assembly.contribute(&place.1, route, None);
-                work.hosts.insert(place.clone());
-            }
-        }
-    }
-
-    fn replace_certificates(
-        &mut self,
-        route: &ObjectRef,
-        old: &RouteOutcome,
-        new: &RouteOutcome,
-        work: &mut Work,
-    ) {
-        let gateways: BTreeSet<_> = old.certificates.keys().chain(new.certificates.keys()).collect();
-        for gateway in gateways {
-            let certificates = new.certificates.get(gateway);
-            if old.certificates.get(gateway) == certificates && !work.fresh.contains(gateway) {
-                continue;
-            }
-            if let Some(assembly) = self.gateways.get_mut(gateway) {
-                assembly.certify(route, certificates.cloned().unwrap_or_default());
-                work.listeners.insert(gateway.clone());
-            }
-        }
-    }
-
     fn assemble(&mut self, work: &mut Work) {
         for (gateway, host) in std::mem::take(&mut work.hosts) {
-            if let Some(assembly) = self.gateways.get_mut(&gateway) {
+            if let Some(assembly) = self.gateways.get_mut(gateway.as_ref()) {
                 let mut parts = ChangedParts::default();
                 assembly.assemble_host(&host, &mut parts);
-                work.note(gateway, parts);
+                work.note(gateway.as_ref().clone(), parts);
             }
         }
         for gateway in std::mem::take(&mut work.listeners) {
@@ -260,7 +178,7 @@ impl Resolver {
     fn settle_verdict(&mut self, object: ObjectRef, work: &mut Work) {
         let status = self.targets.get(&object).map(|outcome| {
             let count = |listener: &ListenerVerdict| {
-                let place = (object.clone(), listener.name.clone());
+                let place = (outcome.target.object.clone(), Arc::from(listener.name.as_str()));
                 let attached_routes = self.attached.get(&place).copied().unwrap_or_default();
                 ListenerVerdict { attached_routes, ..listener.clone() }
             };
@@ -270,7 +188,7 @@ impl Resolver {
                     StatusValue::Fleet(FleetVerdict { listeners, problems: outcome.problems.clone() })
                 }
                 _ => StatusValue::Gateway(GatewayVerdict {
-                    gateway: outcome.target.active.then(|| outcome.target.gateway.clone()),
+                    gateway: outcome.target.active.then(|| outcome.target.gateway.as_ref().clone()),
                     conditions: outcome.conditions.clone(),
                     listeners,
                 }),
@@ -285,7 +203,7 @@ impl Resolver {
     }
 
     /// Notes a verdict where it differs. One that is taken back is told only while the object is there to be written.
-    fn set_status(
+    pub(super) fn set_status(
         &mut self,
         object: &ObjectRef,
         new: Option<(i64, StatusValue)>,

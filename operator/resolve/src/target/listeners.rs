@@ -48,7 +48,7 @@ pub(crate) fn judge(declared: Vec<Declared>, generation: i64) -> (Vec<TargetList
             accepted: is_accepted,
             port: port(&listener).unwrap_or_default(),
             http_routes: listener.supported_kinds.contains(&"HTTPRoute"),
-            name: listener.name,
+            name: listener.name.into(),
             protocol: listener.protocol,
             hostname: listener.hostname,
             namespaces: listener.namespaces,
