@@ -84,11 +84,13 @@ impl Applied {
     /// Conflicts and failures, as text for a condition.
     #[must_use]
     pub fn problems(&self) -> Vec<&str> {
-        let text = |outcome| match outcome {
-            &Outcome::Conflict(ref text) | &Outcome::Failed(ref text) => Some(text.as_str()),
-            _ => None,
-        };
-        self.objects.iter().filter_map(|(_, outcome)| text(outcome)).collect()
+        let mut found = Vec::new();
+        for (_, outcome) in &self.objects {
+            if let Outcome::Conflict(text) | Outcome::Failed(text) = outcome {
+                found.push(text.as_str());
+            }
+        }
+        found
     }
 
     /// Whether another owner stands in the way somewhere.
@@ -100,11 +102,14 @@ impl Applied {
     /// Fields that someone else changed and that stay so, at most 20.
     #[must_use]
     pub fn drift(&self) -> Vec<Drift> {
-        let of = |outcome| match outcome {
-            &Outcome::Drifted(ref drift) => drift.clone(),
-            _ => Vec::new(),
-        };
-        self.objects.iter().flat_map(|(_, outcome)| of(outcome)).take(20).collect()
+        let mut found = Vec::new();
+        for (_, outcome) in &self.objects {
+            if let Outcome::Drifted(drift) = outcome {
+                found.extend(drift.iter().cloned());
+            }
+        }
+        found.truncate(20);
+        found
     }
 
     /// Objects that were set back.

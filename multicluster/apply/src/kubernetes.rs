@@ -11,7 +11,7 @@ mod pin;
 mod prune;
 mod workload;
 
-pub use pin::{MemberPin, ensure_member_kind, read_member, remove_pin, watch_member, write_pin};
+pub use pin::{MemberPin, ensure_member_kind, own_namespace, read_member, remove_pin, watch_member, write_pin};
 
 use crate::observe::{Seen, observed};
 use crate::{

@@ -37,6 +37,14 @@ pub struct MemberPin {
     pub keep: BTreeSet<String>,
 }
 
+/// Makes a namespace where it is missing. One that exists is left alone, and none is ever removed.
+///
+/// # Errors
+/// When the cluster does not answer or refuses.
+pub async fn own_namespace(client: &Client, name: &str, timeout: Duration) -> Result<(), ApplyError> {
+    super::workload::own_namespace(&Caller::new(client.clone(), timeout), name).await
+}
+
 /// Makes the kind FleetMember known to a cluster that lacks it. One that is there is left to whoever installed it.
 ///
 /// # Errors
