@@ -12,14 +12,17 @@
 //! - No I/O, no clock, no panic on any bytes.
 
 mod action;
+mod bootstrap;
 mod cluster;
 mod cors;
+mod decode;
 mod diagnostics;
 mod endpoints;
 mod fraction;
 mod header_mutation;
 mod http_connection_manager;
 mod http_filter;
+pub mod last_good;
 mod listener;
 mod path_index;
 mod retry;
@@ -29,6 +32,7 @@ mod route_table;
 mod secret;
 mod sharded_map;
 mod snapshot;
+mod store;
 mod string_matcher;
 mod upstream_policy;
 mod virtual_host;
@@ -37,6 +41,7 @@ pub use action::{
     Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule, WeightedCluster,
     WeightedClusters,
 };
+pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
 pub use cluster::{Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
 pub use cors::CorsPolicy;
 pub use diagnostics::{Rejection, Warning};
@@ -56,6 +61,7 @@ pub use route_table::{RouteFound, RouteTable, TableSettings};
 pub use secret::{Secret, SecretKind, Validation};
 pub use sharded_map::ShardedMap;
 pub use snapshot::Snapshot;
+pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use upstream_policy::{
     CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource, UpstreamTls,

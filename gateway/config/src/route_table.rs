@@ -89,3 +89,33 @@ fn without_port(authority: &str) -> &str {
         _ => authority,
     }
 }
+
+impl RouteTable {
+    pub(crate) fn new(name: &str, settings: Arc<TableSettings>) -> Self {
+        Self { name: name.into(), settings, exact: ShardedMap::default(), suffixes: ShardedMap::default(), any: None }
+    }
+
+    pub(crate) fn has_domain(&self, domain: &str) -> bool {
+        match domain.strip_prefix("*.") {
+            Some(suffix) => self.suffixes.get(suffix).is_some(),
+            None if domain == "*" => self.any.is_some(),
+            None => self.exact.get(domain).is_some(),
+        }
+    }
+
+    /// Gives a domain to a virtual host, or to none.
+    pub(crate) fn set_domain(&mut self, domain: &str, host: Option<&Arc<VirtualHost>>) {
+        let (map, key) = match domain.strip_prefix("*.") {
+            Some(suffix) => (&mut self.suffixes, suffix),
+            None if domain == "*" => {
+                self.any = host.cloned();
+                return;
+            }
+            None => (&mut self.exact, domain),
+        };
+        match host {
+            Some(host) => drop(map.insert(key, Arc::clone(host))),
+            None => drop(map.remove(key)),
+        }
+    }
+}

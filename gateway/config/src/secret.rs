@@ -16,11 +16,11 @@ pub struct Secret {
     pub name: Box<str>,
     /// What it holds.
     pub kind: SecretKind,
-    pub(crate) digest: [u8; 32],
+    pub(crate) digest: u64,
 }
 
 /// What a secret holds.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum SecretKind {
     /// A certificate chain with its key.
     Certificate(Arc<CertifiedKey>),
@@ -45,10 +45,6 @@ impl PartialEq for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.kind {
-            SecretKind::Certificate(_) => "certificate",
-            SecretKind::Validation(_) => "validation",
-        };
-        f.debug_struct("Secret").field("name", &self.name).field("kind", &kind).finish_non_exhaustive()
+        f.debug_struct("Secret").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes forwarding.
+
+use crate::decode::headers::mutations;
+use crate::decode::retry::retry_policy;
+use crate::decode::strings::{fraction, replacement};
+use crate::decode::{Fault, Scope, fields, number, truth};
+use crate::{Forward, HeaderMutations, HostRewrite, Mirror, PathRewrite, UpgradeRule, WeightedCluster, WeightedClusters};
+use gateway_xds_api::pb::envoy::config::route::v3 as pb;
+use gateway_xds_api::pb::envoy::config::route::v3::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier};
+use gateway_xds_api::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
+use gateway_xds_api::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
+
+/// Envoy's default for a route's timeout.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Forwarding.
+#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
+pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forward, Fault> {
+    fields!(scope, action => pb::RouteAction {
+        use {
+            cluster_not_found_response_code, prefix_rewrite, regex_rewrite, append_x_forwarded_host, timeout, idle_timeout, retry_policy,
+            request_mirror_policies, upgrade_configs, cluster_specifier, host_rewrite_specifier,
+        }
+        warn {
+            metadata_match, path_rewrite_policy, path_rewrite, flush_timeout, early_data_policy, retry_policy_typed_config, priority, rate_limits,
+            include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset, internal_redirect_policy,
+            internal_redirect_action, max_internal_redirects, hedge_policy, max_stream_duration,
+        }
+        quiet { }
+    });
+    let cluster_not_found = match ClusterNotFoundResponseCode::try_from(cluster_not_found_response_code) {
+        Ok(ClusterNotFoundResponseCode::ServiceUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Ok(ClusterNotFoundResponseCode::NotFound) => StatusCode::NOT_FOUND,
+        Ok(ClusterNotFoundResponseCode::InternalServerError) => StatusCode::INTERNAL_SERVER_ERROR,
+        Err(_) => return Err(scope.field_fault("cluster_not_found_response_code", "is unknown")),
+    };
+    let clusters = clusters(scope, cluster_specifier)?;
+    let retry = retry_policy.map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy))).transpose()?;
+    Ok(Forward {
+        clusters,
+        cluster_not_found,
+        timeout: scope.limit("timeout", timeout, Some(DEFAULT_TIMEOUT))?,
+        idle_timeout: scope.duration("idle_timeout", idle_timeout)?,
+        retry,
+        path_rewrite: path_rewrite_of(scope, prefix_rewrite, regex_rewrite)?,
+        host_rewrite: host_rewrite(scope, host_rewrite_specifier)?,
+        append_forwarded_host: append_x_forwarded_host,
+        mirrors: mirrors(scope, request_mirror_policies)?,
+        upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
+    })
+}
+
+fn upgrade(scope: &mut Scope, config: pb::route_action::UpgradeConfig) -> Result<UpgradeRule, Fault> {
+    let pb::route_action::UpgradeConfig { upgrade_type, enabled, connect_config } = config;
+    scope.unused("connect_config", &connect_config);
+    Ok(UpgradeRule { protocol: upgrade_type.to_ascii_lowercase().into(), enabled: truth(enabled, true) })
+}
+
+fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<WeightedClusters, Fault> {
+    let clusters = match scope.required("cluster_specifier", specifier)? {
+        ClusterSpecifier::Cluster(name) => vec![WeightedCluster {
+            name: name.into(),
+            weight: 1,
+            request_headers: HeaderMutations::default(),
+            response_headers: HeaderMutations::default(),
+            host_rewrite: None,
+        }],
+        ClusterSpecifier::WeightedClusters(weighted) => scope.at("weighted_clusters", |scope| weighted_clusters(scope, weighted))?,
+        ClusterSpecifier::ClusterHeader(_) => return Err(scope.field_fault("cluster_header", "is not supported; name the cluster")),
+        ClusterSpecifier::ClusterSpecifierPlugin(_) | ClusterSpecifier::InlineClusterSpecifierPlugin(_) => {
+            return Err(scope.field_fault("cluster_specifier_plugin", "is not supported; name the cluster"));
+        }
+    };
+    let total = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    if total == 0 {
+        return Err(scope.field_fault("weighted_clusters", "the weights must add up to one or more"));
+    }
+    Ok(WeightedClusters { clusters: clusters.into(), total })
+}
+
+#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
+fn weighted_clusters(scope: &mut Scope, weighted: pb::WeightedCluster) -> Result<Vec<WeightedCluster>, Fault> {
+    fields!(scope, weighted => pb::WeightedCluster {
+        use { clusters }
+        warn { random_value_specifier }
+        quiet { total_weight, runtime_key_prefix }
+    });
+    scope.each("clusters", clusters, weighted_cluster)
+}
+
+fn weighted_cluster(scope: &mut Scope, cluster: pb::weighted_cluster::ClusterWeight) -> Result<WeightedCluster, Fault> {
+    fields!(scope, cluster => pb::weighted_cluster::ClusterWeight {
+        use {
+            name, cluster_header, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add, response_headers_to_remove,
+            host_rewrite_specifier,
+        }
+        warn { metadata_match, typed_per_filter_config }
+        quiet { }
+    });
+    if !cluster_header.is_empty() {
+        return Err(scope.field_fault("cluster_header", "is not supported; name the cluster"));
+    }
+    let host_rewrite = match host_rewrite_specifier {
+        None => None,
+        Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(authority(scope, "host_rewrite_literal", &host)?),
+    };
+    Ok(WeightedCluster {
+        name: name.into(),
+        weight: number(weight).unwrap_or(0),
+        request_headers: mutations(scope, "request", request_headers_to_add, request_headers_to_remove)?,
+        response_headers: mutations(scope, "response", response_headers_to_add, response_headers_to_remove)?,
+        host_rewrite,
+    })
+}
+
+fn authority(scope: &Scope, field: &str, host: &str) -> Result<HeaderValue, Fault> {
+    let valid = host.parse::<http::uri::Authority>().is_ok();
+    HeaderValue::from_str(host).ok().filter(|_| valid).ok_or_else(|| scope.field_fault(field, "is not a host with an optional port"))
+}
+
+fn path_rewrite_of(scope: &mut Scope, prefix: String, regex: Option<RegexMatchAndSubstitute>) -> Result<Option<PathRewrite>, Fault> {
+    match (prefix.is_empty(), regex) {
+        (false, Some(_)) => Err(scope.field_fault("regex_rewrite", "cannot stand beside prefix_rewrite")),
+        (false, None) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
+        (true, None) => Ok(None),
+        (true, Some(rewrite)) => {
+            let (pattern, substitution) = scope.at("regex_rewrite", |scope| replacement(scope, rewrite))?;
+            Ok(Some(PathRewrite::Regex { pattern, substitution }))
+        }
+    }
+}
+
+fn host_rewrite(scope: &Scope, specifier: Option<HostRewriteSpecifier>) -> Result<Option<HostRewrite>, Fault> {
+    Ok(match specifier {
+        None => None,
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(HostRewrite::Literal(authority(scope, "host_rewrite_literal", &host)?)),
+        Some(HostRewriteSpecifier::AutoHostRewrite(auto)) => auto.value.then_some(HostRewrite::FromEndpoint),
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| scope.field_fault("host_rewrite_header", "is not a header name"))?;
+            Some(HostRewrite::Header(name))
+        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => return Err(scope.field_fault("host_rewrite_path_regex", "is not supported")),
+        Some(HostRewriteSpecifier::HostRewrite(_)) => return Err(scope.field_fault("host_rewrite", "is not supported; use host_rewrite_literal")),
+    })
+}
+
+/// Copies of requests.
+pub(crate) fn mirrors(scope: &mut Scope, policies: Vec<pb::route_action::RequestMirrorPolicy>) -> Result<Box<[Mirror]>, Fault> {
+    let mirrors = scope.each("request_mirror_policies", policies, |scope, policy| {
+        fields!(scope, policy => pb::route_action::RequestMirrorPolicy {
+            use { cluster, cluster_header, runtime_fraction }
+            warn { trace_sampled, request_headers_mutations, host_rewrite_literal }
+            quiet { disable_shadow_host_suffix_append }
+        });
+        if cluster.is_empty() || !cluster_header.is_empty() {
+            return Err(scope.field_fault("cluster", "must be named; cluster_header is not supported"));
+        }
+        let fraction = runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
+        Ok(Mirror { cluster: cluster.into(), fraction })
+    })?;
+    Ok(mirrors.into())
+}

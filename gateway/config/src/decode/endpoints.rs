@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes endpoints and addresses.
+
+use crate::decode::{Fault, Scope, fields, number};
+use crate::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+use gateway_xds_api::pb::envoy::config::core::v3::{self as core, HealthStatus, address, socket_address};
+use gateway_xds_api::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
+use std::net::{IpAddr, SocketAddr};
+
+/// The endpoints of a cluster.
+pub(crate) fn endpoints(scope: &mut Scope, assignment: pb::ClusterLoadAssignment) -> Result<Endpoints, Fault> {
+    fields!(scope, assignment => pb::ClusterLoadAssignment {
+        use { cluster_name, endpoints, policy }
+        warn { named_endpoints }
+        quiet { }
+    });
+    let mut overprovisioning = None;
+    if let Some(policy) = policy {
+        scope.at("policy", |scope| {
+            fields!(scope, policy => pb::cluster_load_assignment::Policy {
+                use { overprovisioning_factor }
+                warn { drop_overloads, endpoint_stale_after, weighted_priority_health }
+                quiet { }
+            });
+            overprovisioning = number(overprovisioning_factor);
+        });
+    }
+    let localities = scope.each("endpoints", endpoints, locality)?;
+    Ok(Endpoints { cluster: cluster_name.into(), localities: localities.into(), overprovisioning: overprovisioning.unwrap_or(140) })
+}
+
+fn locality(scope: &mut Scope, locality: pb::LocalityLbEndpoints) -> Result<Locality, Fault> {
+    fields!(scope, locality => pb::LocalityLbEndpoints {
+        use { locality, lb_endpoints, load_balancing_weight, priority }
+        warn { lb_config }
+        quiet { metadata, proximity }
+    });
+    let core::Locality { region, zone, sub_zone } = locality.unwrap_or_default();
+    Ok(Locality {
+        place: Place { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() },
+        priority,
+        weight: number(load_balancing_weight),
+        endpoints: scope.each("lb_endpoints", lb_endpoints, endpoint)?.into(),
+    })
+}
+
+fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fault> {
+    let pb::LbEndpoint { health_status, metadata: _, load_balancing_weight, host_identifier } = endpoint;
+    let inner = match scope.required("endpoint", host_identifier)? {
+        HostIdentifier::Endpoint(inner) => inner,
+        HostIdentifier::EndpointName(_) => return Err(scope.field_fault("endpoint_name", "is not supported; use endpoint")),
+    };
+    let health = match HealthStatus::try_from(health_status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => EndpointHealth::Healthy,
+        Ok(HealthStatus::Degraded) => EndpointHealth::Degraded,
+        Ok(HealthStatus::Draining) => EndpointHealth::Draining,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => EndpointHealth::Unhealthy,
+        Err(_) => return Err(scope.field_fault("health_status", "is unknown")),
+    };
+    scope.at("endpoint", |scope| {
+        fields!(scope, inner => pb::Endpoint {
+            use { address, hostname }
+            warn { health_check_config, additional_addresses }
+            quiet { observability_name }
+        });
+        let address = scope.at("address", |scope| endpoint_address(scope, address))?;
+        let name = match &address {
+            EndpointAddress::Name { host, .. } if hostname.is_empty() => Some(host.clone()),
+            _ => Some(hostname).filter(|name| !name.is_empty()).map(Into::into),
+        };
+        Ok(Endpoint { address, hostname: name, weight: number(load_balancing_weight).unwrap_or(1).max(1), health })
+    })
+}
+
+fn endpoint_address(scope: &mut Scope, address: Option<core::Address>) -> Result<EndpointAddress, Fault> {
+    let (host, port) = host_and_port(scope, address)?;
+    if port == 0 {
+        return Err(scope.field_fault("port_value", "is zero"));
+    }
+    Ok(match host.parse::<IpAddr>() {
+        Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
+        Err(_) => EndpointAddress::Name { host: host.into(), port },
+    })
+}
+
+/// An address to listen on.
+pub(crate) fn listen_address(scope: &mut Scope, address: Option<core::Address>) -> Result<SocketAddr, Fault> {
+    let (host, port) = host_and_port(scope, address)?;
+    let ip = host.parse::<IpAddr>().map_err(|_| scope.field_fault("address", format_args!("{host:?} is not an ip address")))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(String, u16), Fault> {
+    let address = scope.required("socket_address", address.and_then(|address| address.address))?;
+    let socket = match address {
+        address::Address::SocketAddress(socket) => socket,
+        address::Address::Pipe(_) => return Err(scope.field_fault("pipe", "is not supported; use socket_address")),
+        address::Address::EnvoyInternalAddress(_) => return Err(scope.field_fault("envoy_internal_address", "is not supported")),
+    };
+    fields!(scope, socket => core::SocketAddress {
+        use { protocol, address, port_specifier }
+        warn { resolver_name, network_namespace_filepath }
+        quiet { ipv4_compat }
+    });
+    if protocol != 0 {
+        return Err(scope.field_fault("protocol", "only TCP is supported"));
+    }
+    if address.is_empty() {
+        return Err(scope.field_fault("address", "is empty"));
+    }
+    match port_specifier {
+        Some(socket_address::PortSpecifier::PortValue(port)) => {
+            Ok((address, u16::try_from(port).map_err(|_| scope.field_fault("port_value", "is above 65535"))?))
+        }
+        Some(socket_address::PortSpecifier::NamedPort(_)) => Err(scope.field_fault("named_port", "is not supported; use port_value")),
+        None => Err(scope.field_fault("port_value", "is missing")),
+    }
+}

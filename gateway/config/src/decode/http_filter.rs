@@ -1,0 +1,63 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes HTTP filters.
+
+use crate::decode::wasm_config::wasm;
+use crate::decode::{Fault, Scope, type_name};
+use crate::{HttpFilter, HttpFilterKind};
+use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
+use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{self as pb, http_filter};
+use gateway_xds_api::unpack;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// All filters of a listener: names are unique, the router is the last.
+pub(crate) fn http_filters(scope: &mut Scope, filters: Vec<pb::HttpFilter>) -> Result<Box<[HttpFilter]>, Fault> {
+    let decoded = scope.each("http_filters", filters, http_filter)?.into_iter().flatten().collect::<Vec<_>>();
+    let mut names = HashSet::new();
+    if let Some(twice) = decoded.iter().find(|filter| !names.insert(&filter.name)) {
+        return Err(scope.field_fault("http_filters", format_args!("the name {:?} is there twice", twice.name)));
+    }
+    let routers = decoded.iter().filter(|filter| filter.kind == HttpFilterKind::Router).count();
+    if routers != 1 || decoded.last().is_none_or(|last| last.kind != HttpFilterKind::Router) {
+        return Err(scope.field_fault("http_filters", "must end with the router, and have no other one"));
+    }
+    Ok(decoded.into())
+}
+
+fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpFilter>, Fault> {
+    let pb::HttpFilter { name, is_optional, disabled, config_type } = filter;
+    if name.is_empty() {
+        return Err(scope.field_fault("name", "is empty"));
+    }
+    let any = match scope.required("typed_config", config_type)? {
+        http_filter::ConfigType::TypedConfig(any) => any,
+        http_filter::ConfigType::ConfigDiscovery(_) => return Err(scope.field_fault("config_discovery", "is not supported")),
+    };
+    let kind = match type_name(&any) {
+        "envoy.extensions.filters.http.router.v3.Router" => {
+            let router: Router = unpack(&any).map_err(|error| scope.fault(error))?;
+            router_settings(scope, router);
+            HttpFilterKind::Router
+        }
+        "envoy.extensions.filters.http.cors.v3.Cors" => HttpFilterKind::Cors,
+        "envoy.extensions.filters.http.wasm.v3.Wasm" => {
+            let message = unpack(&any).map_err(|error| scope.fault(error))?;
+            HttpFilterKind::Wasm(Arc::new(scope.at("config", |scope| wasm(scope, message))?))
+        }
+        other if is_optional => {
+            scope.warn("typed_config", format_args!("the optional http filter {other} is left out"));
+            return Ok(None);
+        }
+        other => return Err(scope.fault(format_args!("the http filter {other} is not supported"))),
+    };
+    Ok(Some(HttpFilter { name: name.into(), disabled, kind }))
+}
+
+/// Anything set beyond the defaults has no effect; `suppress_envoy_headers` asks for what this gateway does anyway.
+fn router_settings(scope: &mut Scope, mut router: Router) {
+    router.suppress_envoy_headers = false;
+    router.dynamic_stats = None;
+    scope.unused("router", &router);
+}

@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes listeners.
+
+use crate::Listener;
+use crate::decode::endpoints::listen_address;
+use crate::decode::filter_chains::filter_chains;
+use crate::decode::{Fault, Scope, fields, number, truth, type_name};
+use gateway_xds_api::pb::envoy::config::listener::v3::{self as pb, listener_filter};
+
+/// A listener.
+#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
+pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<Listener, Fault> {
+    fields!(scope, listener => pb::Listener {
+        use {
+            name, address, filter_chains, default_filter_chain, per_connection_buffer_limit_bytes, listener_filters, tcp_backlog_size,
+            bind_to_port, filter_chain_matcher, udp_listener_config, api_listener, listener_specifier, use_original_dst, fcds_config,
+        }
+        warn {
+            additional_addresses, deprecated_v1, transparent, freebind, socket_options, tcp_fast_open_queue_length, connection_balance_config,
+            access_log, max_connections_to_accept_per_socket_event, enable_mptcp, bypass_overload_manager, tcp_keepalive,
+            per_connection_buffer_high_watermark_timeout,
+        }
+        quiet {
+            stat_prefix, stats_matcher, metadata, drain_type, listener_filters_timeout, continue_on_listener_filters_timeout, traffic_direction,
+            reuse_port, enable_reuse_port, ignore_global_conn_limit,
+        }
+    });
+    let unsupported = [
+        ("filter_chain_matcher", filter_chain_matcher.is_some()),
+        ("udp_listener_config", udp_listener_config.is_some()),
+        ("api_listener", api_listener.is_some()),
+        ("internal_listener", listener_specifier.is_some()),
+        ("use_original_dst", truth(use_original_dst, false)),
+        ("fcds_config", fcds_config.is_some()),
+        ("bind_to_port", !truth(bind_to_port, true)),
+    ];
+    if let Some((field, _)) = unsupported.into_iter().find(|(_, set)| *set) {
+        return Err(scope.field_fault(field, "is not supported"));
+    }
+    let address = scope.at("address", |scope| listen_address(scope, address))?;
+    let proxy_protocol = scope.each("listener_filters", listener_filters, listener_filter)?.contains(&true);
+    Ok(Listener {
+        name: name.into(),
+        address,
+        chains: self::filter_chains(scope, filter_chains, default_filter_chain)?,
+        proxy_protocol,
+        backlog: number(tcp_backlog_size),
+        buffer_limit: number(per_connection_buffer_limit_bytes),
+    })
+}
+
+/// True for the PROXY protocol; what the others find out, this gateway always looks at.
+fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<bool, Fault> {
+    let pb::ListenerFilter { name: _, filter_disabled, config_type } = filter;
+    scope.unused("filter_disabled", &filter_disabled);
+    let any = match scope.required("typed_config", config_type)? {
+        listener_filter::ConfigType::TypedConfig(any) => any,
+        listener_filter::ConfigType::ConfigDiscovery(_) => return Err(scope.field_fault("config_discovery", "is not supported")),
+    };
+    match type_name(&any) {
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" | "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => Ok(false),
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => Ok(true),
+        other => Err(scope.fault(format_args!("the listener filter {other} is not supported"))),
+    }
+}
