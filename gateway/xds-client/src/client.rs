@@ -103,7 +103,9 @@ impl<C: Consumer> Client<C> {
     /// Runs until cancelled; gives the consumer back.
     pub async fn run(mut self, cancel: CancellationToken) -> C {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        self.note_wanted();
+        for (kind, names) in self.consumer.wanted() {
+            names.iter().for_each(|name| self.subscriptions.want(kind, name));
+        }
         self.status.waiting_for(&self.subscriptions.unanswered());
         loop {
             let answered = self.answered;
@@ -142,12 +144,12 @@ impl<C: Consumer> Client<C> {
                 event = following.next() => event,
             };
             match event {
-                Event::Response(response) => self.respond(&mut following, response?)?,
+                Event::Response(response) => self.respond(&mut following, response?).await?,
                 Event::Prepared((received, rejections)) => {
                     following.kinds.remove(&received.update.kind);
-                    self.apply(&mut following.stream, received, rejections)?;
+                    self.apply(&mut following.stream, received, rejections).await?;
                     if let Some(response) = following.parked.take() {
-                        self.respond(&mut following, response)?;
+                        self.respond(&mut following, response).await?;
                     }
                 }
                 Event::Renewed => redial = Some(self.options.redial()),
@@ -177,7 +179,7 @@ impl<C: Consumer> Client<C> {
     }
 
     /// Takes a response: applies it at once, or after the preparation that it needs.
-    fn respond(
+    async fn respond(
         &mut self,
         following: &mut Following,
         response: DeltaDiscoveryResponse,
@@ -196,7 +198,7 @@ impl<C: Consumer> Client<C> {
             }
         };
         let Some(preparation) = self.consumer.prepare(&received.update) else {
-            return self.apply(&mut following.stream, received, Vec::new());
+            return self.apply(&mut following.stream, received, Vec::new()).await;
         };
         following.kinds.insert(received.update.kind);
         following.preparing.push(preparation.map(|rejections| (received, rejections)).boxed());
@@ -204,7 +206,7 @@ impl<C: Consumer> Client<C> {
     }
 
     /// Applies what was received, but for what the preparation rejected; then answers and follows new references.
-    fn apply(
+    async fn apply(
         &mut self,
         stream: &mut Stream,
         received: Received,
@@ -212,8 +214,11 @@ impl<C: Consumer> Client<C> {
     ) -> Result<(), ClientError> {
         let mut update = received.update.clone();
         update.upserts.retain(|upsert| !rejections.iter().any(|rejection| rejection.name == upsert.name));
-        rejections.extend(self.consumer.apply(update));
+        let applied = self.consumer.apply(update).await;
+        rejections.extend(applied.rejections);
         self.subscriptions.applied(&received, &rejections);
+        applied.wanted.iter().for_each(|(kind, name)| self.subscriptions.want(*kind, name));
+        applied.unwanted.iter().for_each(|(kind, name)| self.subscriptions.unwant(*kind, name));
         let answer = Session::answer(&received, &rejections);
         let kind = received.update.kind;
         let rejection = answer.error_detail.as_ref().map(|detail| detail.message.clone());
@@ -222,19 +227,12 @@ impl<C: Consumer> Client<C> {
         }
         self.answered += 1;
         self.status.answered(kind, self.subscriptions.held_count(kind), rejection);
-        stream.send(answer)?;
-        for kind in self.note_wanted() {
-            if let Some(request) = stream.session.sync(&self.subscriptions, kind) {
-                stream.send(request)?;
-            }
-        }
         self.status.waiting_for(&self.subscriptions.unanswered());
+        stream.send(answer)?;
+        for request in stream.session.tell(&self.subscriptions, &applied.wanted, &applied.unwanted) {
+            stream.send(request)?;
+        }
         Ok(())
-    }
-
-    fn note_wanted(&mut self) -> Vec<ResourceType> {
-        let wanted = self.consumer.wanted();
-        wanted.map(|wanted| self.subscriptions.want(&wanted)).unwrap_or_default()
     }
 }
 

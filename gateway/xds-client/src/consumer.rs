@@ -50,10 +50,21 @@ impl fmt::Display for Rejection {
 /// Names wanted of each type that is not subscribed as a whole.
 pub type Wanted = BTreeMap<ResourceType, BTreeSet<String>>;
 
+/// What an update did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Resources that were not taken.
+    pub rejections: Vec<Rejection>,
+    /// Resources by name that are needed from now on.
+    pub wanted: Vec<(ResourceType, String)>,
+    /// Resources by name that are no longer needed.
+    pub unwanted: Vec<(ResourceType, String)>,
+}
+
 /// Work that must be done before an update can be applied; resolves to the resources that it rejects.
 pub type Preparation = Pin<Box<dyn Future<Output = Vec<Rejection>> + Send>>;
 
-/// Applies updates. Called by one task; must not block longer than compiling the update takes.
+/// Applies updates; called by one task.
 pub trait Consumer: Send {
     /// Starts what an update needs beforehand, such as fetching a plugin. Other types' updates go on meanwhile.
     fn prepare(&mut self, update: &Update) -> Option<Preparation> {
@@ -61,10 +72,9 @@ pub trait Consumer: Send {
         None
     }
 
-    /// Applies an update as far as it is good and says what is not.
-    fn apply(&mut self, update: Update) -> Vec<Rejection>;
+    /// Applies an update as far as it is good; done when it is in force. Nothing else is read meanwhile.
+    fn apply(&mut self, update: Update) -> impl Future<Output = Applied> + Send;
 
-    /// The names that are wanted now; asked at the start and after each applied update.
-    /// Gives none where nothing changed since the last call.
-    fn wanted(&mut self) -> Option<Wanted>;
+    /// All names that are wanted; asked once, at the start.
+    fn wanted(&self) -> Wanted;
 }

@@ -28,7 +28,7 @@ mod subscription;
 pub use backoff::Backoff;
 pub use certificate::WorkloadCertificate;
 pub use client::{Client, ClientOptions, Security};
-pub use consumer::{Consumer, Preparation, Rejection, Update, Upsert, Wanted};
+pub use consumer::{Applied, Consumer, Preparation, Rejection, Update, Upsert, Wanted};
 pub use error::{ClientError, IdentityError, RelayError};
 pub use identity::{CertificateWatch, IdentityOptions, WorkloadIdentity};
 pub use node::{GATEWAY_USER_AGENT, NodeIdentity};

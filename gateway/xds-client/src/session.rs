@@ -30,47 +30,70 @@ impl Session {
     #[must_use]
     pub fn open(subscriptions: &Subscriptions, node: Node) -> (Self, Vec<DeltaDiscoveryRequest>) {
         let mut session = Self::default();
-        let kinds = subscriptions.kinds.keys();
-        let mut requests: Vec<_> = kinds.filter_map(|kind| session.sync(subscriptions, *kind)).collect();
+        let kinds = subscriptions.kinds.iter();
+        let mut requests: Vec<_> = kinds.filter_map(|(kind, wanted)| session.start(wanted, *kind)).collect();
         if let Some(first) = requests.first_mut() {
             first.node = Some(node);
         }
         (session, requests)
     }
 
-    /// The request that tells the server what changed in the names of a type, if anything.
-    ///
-    /// A type without names is never opened: an empty first subscription would mean all resources (xDS, "wildcard").
-    pub fn sync(
+    /// The requests that tell the server which names are wanted and which no longer, one for each type. The subscriptions
+    /// must know of them already.
+    pub fn tell(
+        &mut self,
+        subscriptions: &Subscriptions,
+        wanted: &[(ResourceType, String)],
+        unwanted: &[(ResourceType, String)],
+    ) -> Vec<DeltaDiscoveryRequest> {
+        let mut changes: BTreeMap<ResourceType, (Vec<String>, Vec<String>)> = BTreeMap::new();
+        for (kind, name) in wanted {
+            changes.entry(*kind).or_default().0.push(name.clone());
+        }
+        for (kind, name) in unwanted {
+            changes.entry(*kind).or_default().1.push(name.clone());
+        }
+        changes.into_iter().filter_map(|(kind, names)| self.change(subscriptions, kind, names)).collect()
+    }
+
+    fn change(
         &mut self,
         subscriptions: &Subscriptions,
         kind: ResourceType,
+        (mut wanted, mut unwanted): (Vec<String>, Vec<String>),
     ) -> Option<DeltaDiscoveryRequest> {
         let subscription = subscriptions.kinds.get(&kind)?;
-        let Some(told) = self.told.get_mut(&kind) else {
-            let names = subscription.told_names();
-            if names.is_empty() {
-                return None;
-            }
-            self.told.insert(kind, names.clone());
-            return Some(DeltaDiscoveryRequest {
-                type_url: kind.type_url().to_owned(),
-                resource_names_subscribe: names.into_iter().collect(),
-                initial_resource_versions: subscription.held.clone().into_iter().collect(),
-                ..DeltaDiscoveryRequest::default()
-            });
+        let Some(told) = self.told.get_mut(&kind).filter(|_| !subscription.wildcard) else {
+            return self.start(subscription, kind);
         };
-        let names = subscription.told_names();
-        let request = DeltaDiscoveryRequest {
+        wanted.retain(|name| subscription.names.contains(name) && told.insert(name.clone()));
+        unwanted.retain(|name| !subscription.names.contains(name) && told.remove(name));
+        (!wanted.is_empty() || !unwanted.is_empty()).then(|| DeltaDiscoveryRequest {
             type_url: kind.type_url().to_owned(),
-            resource_names_subscribe: names.difference(told).cloned().collect(),
-            resource_names_unsubscribe: told.difference(&names).cloned().collect(),
+            resource_names_subscribe: wanted,
+            resource_names_unsubscribe: unwanted,
             ..DeltaDiscoveryRequest::default()
-        };
-        let nothing =
-            request.resource_names_subscribe.is_empty() && request.resource_names_unsubscribe.is_empty();
-        *told = names;
-        (!nothing).then_some(request)
+        })
+    }
+
+    /// The first request of a type; none where the stream has it already, or where nothing is wanted: an empty first
+    /// subscription would mean all resources (xDS, "wildcard").
+    fn start(&mut self, subscription: &Subscription, kind: ResourceType) -> Option<DeltaDiscoveryRequest> {
+        let names =
+            if subscription.wildcard { BTreeSet::from(["*".to_owned()]) } else { subscription.names.clone() };
+        if names.is_empty() || self.told.contains_key(&kind) {
+            return None;
+        }
+        self.told.insert(kind, names.clone());
+        let held =
+            subscription.held.iter().filter(|(name, _)| subscription.wildcard || names.contains(*name));
+        let initial_resource_versions = held.map(|(name, version)| (name.clone(), version.clone())).collect();
+        Some(DeltaDiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: names.into_iter().collect(),
+            initial_resource_versions,
+            ..DeltaDiscoveryRequest::default()
+        })
     }
 
     /// The answer to a response: an ACK, or a NACK that names every rejected resource and why.
@@ -101,12 +124,6 @@ impl Session {
             error_detail,
             ..DeltaDiscoveryRequest::default()
         }
-    }
-}
-
-impl Subscription {
-    fn told_names(&self) -> BTreeSet<String> {
-        if self.wildcard { BTreeSet::from(["*".to_owned()]) } else { self.names.clone() }
     }
 }
 

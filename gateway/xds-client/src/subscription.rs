@@ -3,7 +3,7 @@
 
 //! What is wanted and what is held, across streams: pure, one state for each type.
 
-use crate::{Rejection, Update, Upsert, Wanted};
+use crate::{Rejection, Update, Upsert};
 use bytes::Bytes;
 use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
@@ -49,26 +49,29 @@ impl Subscriptions {
         Self { kinds: wildcards.iter().map(whole).collect() }
     }
 
-    /// Notes a resource that the consumer holds already, from a configuration kept on disk. The version must be the
-    /// content's, else a change is missed.
+    /// Notes a resource that the consumer holds already, from a configuration kept on disk. The version must follow from
+    /// the content, else a change is missed. A name that is not wanted is not replayed.
     pub fn seed(&mut self, kind: ResourceType, name: impl Into<String>, version: impl Into<String>) {
         self.kinds.entry(kind).or_default().held.insert(name.into(), version.into());
     }
 
-    /// Sets the names wanted. Versions of names no longer wanted are forgotten. Gives the types that changed.
-    pub fn want(&mut self, wanted: &Wanted) -> Vec<ResourceType> {
-        let mut changed = Vec::new();
-        for (kind, names) in wanted {
-            let subscription = self.kinds.entry(*kind).or_default();
-            if subscription.wildcard || subscription.names == *names {
-                continue;
-            }
-            subscription.names.clone_from(names);
-            subscription.held.retain(|name, _| names.contains(name));
-            subscription.known.retain(|name| names.contains(name));
-            changed.push(*kind);
+    /// Wants a name. One that was wanted already changes nothing.
+    pub fn want(&mut self, kind: ResourceType, name: &str) {
+        let subscription = self.kinds.entry(kind).or_default();
+        if !subscription.wildcard && !subscription.names.contains(name) {
+            subscription.names.insert(name.to_owned());
         }
-        changed
+    }
+
+    /// Wants a name no longer; its version is forgotten.
+    pub fn unwant(&mut self, kind: ResourceType, name: &str) {
+        let Some(subscription) = self.kinds.get_mut(&kind).filter(|subscription| !subscription.wildcard)
+        else {
+            return;
+        };
+        subscription.names.remove(name);
+        subscription.held.remove(name);
+        subscription.known.remove(name);
     }
 
     /// Takes a response apart. Resources that are not subscribed (any more) are left out.

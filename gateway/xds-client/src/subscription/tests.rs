@@ -3,7 +3,7 @@
 
 //! Subscriptions and sessions as tables, and against a model server that only knows the protocol.
 
-use crate::{Received, Rejection, Session, Subscriptions, Wanted};
+use crate::{Received, Rejection, Session, Subscriptions};
 use gateway_xds_api::ResourceType::{self, Cluster, ClusterLoadAssignment, Listener, Secret};
 use gateway_xds_api::pb::envoy::config::core::v3::Node;
 use gateway_xds_api::pb::envoy::service::discovery::v3::{
@@ -37,9 +37,19 @@ fn response(
     }
 }
 
-fn wanted(kind: ResourceType, names: &[&str]) -> Wanted {
-    BTreeMap::from([(kind, names.iter().map(|name| (*name).to_owned()).collect())])
+/// Makes the names wanted and no others; gives what to tell the server.
+fn want(subscriptions: &mut Subscriptions, kind: ResourceType, names: &[&str]) -> (Names, Names) {
+    let before = subscriptions.kinds.get(&kind).map(|s| s.names.clone()).unwrap_or_default();
+    let after: BTreeSet<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let of_kind = |name: &String| (kind, name.clone());
+    let wanted: Names = after.difference(&before).map(of_kind).collect();
+    let unwanted: Names = before.difference(&after).map(of_kind).collect();
+    wanted.iter().for_each(|(kind, name)| subscriptions.want(*kind, name));
+    unwanted.iter().for_each(|(kind, name)| subscriptions.unwant(*kind, name));
+    (wanted, unwanted)
 }
+
+type Names = Vec<(ResourceType, String)>;
 
 fn held(subscriptions: &Subscriptions, kind: ResourceType) -> Vec<(String, String)> {
     subscriptions.held(kind).map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
@@ -62,8 +72,8 @@ fn take(
 #[test]
 fn a_stream_opens_with_node_wildcards_and_names_but_never_with_an_empty_list() {
     let mut subscriptions = Subscriptions::new(&[Listener, Cluster]);
-    subscriptions.want(&wanted(Secret, &[]));
-    subscriptions.want(&wanted(ClusterLoadAssignment, &["b", "a"]));
+    want(&mut subscriptions, Secret, &[]);
+    want(&mut subscriptions, ClusterLoadAssignment, &["b", "a"]);
     let (mut session, requests) = Session::open(&subscriptions, Node { id: "n".into(), ..Node::default() });
     let seen: Vec<_> = requests
         .iter()
@@ -77,29 +87,32 @@ fn a_stream_opens_with_node_wildcards_and_names_but_never_with_an_empty_list() {
             (Listener.type_url(), "*".into(), false),
         ]
     );
-    assert!(session.sync(&subscriptions, Cluster).is_none(), "nothing changed");
-    subscriptions.want(&wanted(Secret, &["s"]));
-    assert_eq!(session.sync(&subscriptions, Secret).unwrap().resource_names_subscribe, ["s"]);
+    assert!(session.tell(&subscriptions, &[(Cluster, "c".into())], &[]).is_empty(), "the wildcard has it");
+    let (wanted, unwanted) = want(&mut subscriptions, Secret, &["s"]);
+    let requests = session.tell(&subscriptions, &wanted, &unwanted);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].resource_names_subscribe, ["s"]);
 }
 
 #[test]
 fn changed_names_travel_as_differences() {
     let mut subscriptions = Subscriptions::new(&[]);
-    subscriptions.want(&wanted(ClusterLoadAssignment, &["a", "b"]));
+    want(&mut subscriptions, ClusterLoadAssignment, &["a", "b"]);
     let (mut session, _) = Session::open(&subscriptions, Node::default());
     take(&mut subscriptions, response(ClusterLoadAssignment, "1", &[("a", "1"), ("b", "1")], &[]), &[]);
 
-    assert_eq!(subscriptions.want(&wanted(ClusterLoadAssignment, &["b", "c"])), [ClusterLoadAssignment]);
-    assert!(subscriptions.want(&wanted(ClusterLoadAssignment, &["b", "c"])).is_empty());
-    let request = session.sync(&subscriptions, ClusterLoadAssignment).unwrap();
+    let (wanted, unwanted) = want(&mut subscriptions, ClusterLoadAssignment, &["b", "c"]);
+    let requests = session.tell(&subscriptions, &wanted, &unwanted);
+    assert!(session.tell(&subscriptions, &wanted, &unwanted).is_empty(), "told already");
+    let [request] = &requests[..] else { panic!("{requests:?}") };
     assert_eq!(request.resource_names_subscribe, ["c"]);
     assert_eq!(request.resource_names_unsubscribe, ["a"]);
     assert!(request.initial_resource_versions.is_empty(), "versions belong to the first request of a type");
     assert_eq!(held(&subscriptions, ClusterLoadAssignment), [("b".into(), "1".into())], "a is forgotten");
 
-    subscriptions.want(&wanted(ClusterLoadAssignment, &[]));
-    let request = session.sync(&subscriptions, ClusterLoadAssignment).unwrap();
-    assert_eq!(request.resource_names_unsubscribe, ["b", "c"]);
+    let (wanted, unwanted) = want(&mut subscriptions, ClusterLoadAssignment, &[]);
+    let requests = session.tell(&subscriptions, &wanted, &unwanted);
+    assert_eq!(requests[0].resource_names_unsubscribe, ["b", "c"]);
     // Late answers for names that are gone are neither applied nor remembered.
     let late = take(&mut subscriptions, response(ClusterLoadAssignment, "2", &[("c", "1")], &["b"]), &[]);
     assert!(late.update.upserts.is_empty() && late.update.removals.is_empty());
@@ -176,7 +189,7 @@ fn a_long_nack_is_cut_and_counts_the_rest() {
 #[test]
 fn unanswered_types_shrink_with_answers_absence_included() {
     let mut subscriptions = Subscriptions::new(&[Cluster, Listener]);
-    subscriptions.want(&wanted(Secret, &["s", "t"]));
+    want(&mut subscriptions, Secret, &["s", "t"]);
     assert_eq!(subscriptions.unanswered(), [Secret, Cluster, Listener]);
     take(&mut subscriptions, response(Cluster, "1", &[], &[]), &[]);
     assert_eq!(subscriptions.unanswered(), [Secret, Listener], "an empty answer is an answer");
@@ -261,7 +274,8 @@ proptest! {
     #[test]
     fn client_and_server_agree_after_any_history(steps in prop::collection::vec(step(), 1..40)) {
         let mut subscriptions = Subscriptions::new(&[]);
-        subscriptions.want(&wanted(ClusterLoadAssignment, &[]));
+        subscriptions.want(ClusterLoadAssignment, "always");
+        subscriptions.unwant(ClusterLoadAssignment, "always");
         let mut server = Server::default();
         let mut names = BTreeSet::new();
         let mut session = Session::default();
@@ -269,10 +283,11 @@ proptest! {
             match step {
                 Step::Change(name, version) => { server.truth.insert(name.to_string(), version); }
                 Step::Remove(name) => { server.truth.remove(&name.to_string()); }
-                Step::Want(wanted) => {
-                    names = wanted.iter().map(ToString::to_string).collect();
-                    subscriptions.want(&BTreeMap::from([(ClusterLoadAssignment, names.clone())]));
-                    if let Some(request) = session.sync(&subscriptions, ClusterLoadAssignment) {
+                Step::Want(numbers) => {
+                    names = numbers.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+                    let list: Vec<_> = names.iter().map(String::as_str).collect();
+                    let (wanted, unwanted) = want(&mut subscriptions, ClusterLoadAssignment, &list);
+                    for request in session.tell(&subscriptions, &wanted, &unwanted) {
                         server.take(&request);
                     }
                 }

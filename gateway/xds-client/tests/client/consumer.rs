@@ -4,7 +4,7 @@
 //! A consumer that records what it applied and rejects what it is told to.
 
 use gateway_xds_api::ResourceType;
-use gateway_xds_client::{Consumer, Preparation, Rejection, Update, Wanted};
+use gateway_xds_client::{Applied, Consumer, Preparation, Rejection, Update, Upsert, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Recorder {
     applied: mpsc::UnboundedSender<Update>,
     clusters: BTreeSet<String>,
-    changed: bool,
     /// Taken by the first listener update: it waits for this, and rejects what it says.
     pub gate: Option<oneshot::Receiver<Vec<Rejection>>>,
 }
@@ -21,7 +20,7 @@ pub struct Recorder {
 impl Recorder {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Update>) {
         let (applied, updates) = mpsc::unbounded_channel();
-        (Self { applied, clusters: BTreeSet::new(), changed: true, gate: None }, updates)
+        (Self { applied, clusters: BTreeSet::new(), gate: None }, updates)
     }
 }
 
@@ -34,21 +33,26 @@ impl Consumer for Recorder {
         Some(Box::pin(async move { gate.await.unwrap_or_default() }))
     }
 
-    fn apply(&mut self, mut update: Update) -> Vec<Rejection> {
+    async fn apply(&mut self, mut update: Update) -> Applied {
         let (good, bad): (Vec<_>, Vec<_>) =
             update.upserts.into_iter().partition(|upsert| !upsert.version.starts_with("bad"));
         update.upserts = good;
+        let mut applied = Applied::default();
         if update.kind == ResourceType::Cluster {
-            self.clusters.extend(update.upserts.iter().map(|upsert| upsert.name.clone()));
-            self.clusters.retain(|name| !update.removals.contains(name));
-            self.changed = true;
+            let endpoints = |name: &String| (ResourceType::ClusterLoadAssignment, name.clone());
+            let upserted = update.upserts.iter().map(|upsert| &upsert.name);
+            applied.wanted =
+                upserted.filter(|name| self.clusters.insert((*name).clone())).map(endpoints).collect();
+            let removed = update.removals.iter();
+            applied.unwanted = removed.filter(|name| self.clusters.remove(*name)).map(endpoints).collect();
         }
         self.applied.send(update).unwrap();
-        bad.into_iter().map(|upsert| Rejection { name: upsert.name, message: "it is bad".into() }).collect()
+        let reject = |upsert: Upsert| Rejection { name: upsert.name, message: "it is bad".into() };
+        applied.rejections = bad.into_iter().map(reject).collect();
+        applied
     }
 
-    fn wanted(&mut self) -> Option<Wanted> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.then(|| BTreeMap::from([(ResourceType::ClusterLoadAssignment, self.clusters.clone())]))
+    fn wanted(&self) -> Wanted {
+        BTreeMap::from([(ResourceType::ClusterLoadAssignment, self.clusters.clone())])
     }
 }
