@@ -10,6 +10,10 @@
 //! The schemas are the contract: their CEL rules refuse bad objects at the API server, [`validation`] runs the same rules
 //! where there is none (a folder of files, merged overrides). YAML is generated into `crds/generated`.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "the printcolumn attributes of the CustomResource derive repeat keys"
+)]
 #![allow(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
 
 pub mod conditions;
@@ -23,6 +27,7 @@ mod fleet_revision;
     clippy::wildcard_imports,
     clippy::large_enum_variant,
     clippy::too_long_first_doc_paragraph,
+    clippy::tabs_in_doc_comments,
     missing_docs,
     unused_imports,
     unreachable_pub,

@@ -13,42 +13,37 @@ use std::borrow::Cow;
 pub enum Share {
     /// A count.
     Count(i32),
-    /// A percentage with its sign, `0%` to `100%`.
-    Percent(String),
+    /// A percentage with its sign, `0%` to `100%`; or a count in quotes.
+    Text(String),
 }
 
 impl Share {
     /// A percentage.
     #[must_use]
     pub fn percent(percent: u32) -> Self {
-        Self::Percent(format!("{percent}%"))
+        Self::Text(format!("{percent}%"))
     }
 
     /// The count for `whole`, percentages rounded up: the choice for capacities, so that `1%` of 3 is 1, never 0.
     #[must_use]
     pub fn of_rounded_up(&self, whole: usize) -> usize {
-        match self {
-            Self::Count(count) => usize::try_from(*count).unwrap_or(0),
-            Self::Percent(_) => (whole * self.percentage()).div_ceil(100),
-        }
+        self.of(whole, |hundredths| hundredths.div_ceil(100))
     }
 
     /// The count for `whole`, percentages rounded down: the choice for tolerated failures, so that `5%` of 3 is 0.
     #[must_use]
     pub fn of_rounded_down(&self, whole: usize) -> usize {
-        match self {
-            Self::Count(count) => usize::try_from(*count).unwrap_or(0),
-            Self::Percent(_) => whole * self.percentage() / 100,
-        }
+        self.of(whole, |hundredths| hundredths / 100)
     }
 
-    /// Text that is no percentage counts as 0; the API server refuses it before.
-    fn percentage(&self) -> usize {
+    /// What is neither count nor percentage counts as 0; the API server refuses it before.
+    fn of(&self, whole: usize, round: impl Fn(usize) -> usize) -> usize {
         match self {
-            Self::Count(_) => 0,
-            Self::Percent(text) => {
-                text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or(0).min(100)
-            }
+            Self::Count(count) => usize::try_from(*count).unwrap_or(0),
+            Self::Text(text) => match text.strip_suffix('%') {
+                Some(percent) => round(whole * percent.parse::<usize>().unwrap_or(0).min(100)),
+                None => text.parse().unwrap_or(0),
+            },
         }
     }
 }
@@ -62,7 +57,7 @@ impl JsonSchema for Share {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? int(self) >= 0 : string(self).matches('^([0-9]|[1-9][0-9]|100)%$')",
+                "rule": "string(self).matches('^([0-9]{1,9}|([0-9]|[1-9][0-9]|100)%)$')",
                 "message": "must be a count of 0 or more, or a percentage from 0% to 100%"
             }]
         })
@@ -80,7 +75,8 @@ mod tests {
             (Share::percent(25), 10, 3, 2),
             (Share::percent(1), 3, 1, 0),
             (Share::percent(100), 7, 7, 7),
-            (Share::Percent("many".into()), 7, 0, 0),
+            (Share::Text("many".into()), 7, 0, 0),
+            (Share::Text("3".into()), 7, 3, 3),
             (Share::Count(-1), 7, 0, 0),
         ];
         for (share, whole, up, down) in cases {

@@ -3,7 +3,6 @@
 
 //! Where a fleet's routes come from.
 
-use crate::schema::ObjectName;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -75,5 +74,6 @@ pub struct OciSource {
     pub image: String,
     /// Pull Secret in the fleet's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pull_secret: Option<ObjectName>,
+    #[schemars(length(min = 1, max = 253))]
+    pub pull_secret: Option<String>,
 }

@@ -259,7 +259,7 @@ mod one_or_more {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? int(self) >= 1 : string(self).matches('^([1-9][0-9]?|100)%$')",
+                "rule": "string(self).matches('^([1-9][0-9]{0,8}|([1-9][0-9]?|100)%)$')",
                 "message": "must be a count of 1 or more, or a percentage from 1% to 100%"
             }]
         })
