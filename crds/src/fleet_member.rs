@@ -6,7 +6,8 @@
 mod status;
 
 pub use status::{
-    ConfigStatus, Drift, FleetMemberStatus, GateResult, MemberPhase, Nack, PluginStatus, ReplicaStatus,
+    ConfigStatus, Drift, FleetMemberStatus, GateResult, MemberPhase, Nack, PluginStatus, RelayStatus,
+    ReplicaStatus,
 };
 
 use kube::{CustomResource, KubeSchema};

@@ -50,7 +50,7 @@ pub use fleet_cluster::{
 };
 pub use fleet_member::{
     ConfigStatus, Drift, FleetMember, FleetMemberSpec, FleetMemberStatus, GateResult, MemberPhase,
-    MemberState, Nack, PluginStatus, ReplicaStatus,
+    MemberState, Nack, PluginStatus, RelayStatus, ReplicaStatus,
 };
 pub use fleet_revision::{
     FleetRevision, FleetRevisionSpec, FleetRevisionStatus, Lane, PluginDigest, Verdict,

@@ -42,6 +42,10 @@ pub struct FleetMemberStatus {
     /// Configuration of the gateways.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigStatus>,
+    /// What each relay of the cluster says; every relay writes its own entry, `config` is their sum.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub relays: Vec<RelayStatus>,
     /// Plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginStatus>,
@@ -72,6 +76,7 @@ impl Default for FleetMemberStatus {
             soak_start_time: None,
             replicas: None,
             config: None,
+            relays: Vec::new(),
             plugins: Vec::new(),
             addresses: Vec::new(),
             gates: Vec::new(),
@@ -202,4 +207,32 @@ pub struct Drift {
     pub value_in_cluster: String,
     /// What the fleet wants.
     pub value_in_fleet: String,
+}
+
+/// One relay's view of the gateways that are connected to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayStatus {
+    /// Name of the relay's pod.
+    pub name: String,
+    /// Hash of the configuration that it serves.
+    #[serde(default)]
+    pub config_hash: String,
+    /// Gateways connected to it.
+    #[serde(default)]
+    pub connected: i32,
+    /// Those that serve the configuration.
+    #[serde(default)]
+    pub acked: i32,
+    /// Those that rejected it.
+    #[serde(default)]
+    pub nacked: i32,
+    /// What they rejected, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nacks: Vec<Nack>,
+    /// Plugins that it holds or cannot get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginStatus>,
+    /// When it said so; an entry that is not renewed for 90 s is of a relay that is gone.
+    pub time: Time,
 }

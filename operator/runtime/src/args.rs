@@ -4,6 +4,7 @@
 //! What the operator process is told on its command line.
 
 use clap::{Args, ValueEnum};
+use gateway_telemetry::LogFormat;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -55,6 +56,15 @@ pub struct OperatorArgs {
     /// Folder for the plugin cache.
     #[arg(long, default_value = "/var/lib/gatefleet")]
     pub state_dir: PathBuf,
+    /// Gateway program for clusters of mode Host; without it such clusters are reported.
+    #[arg(long)]
+    pub gateway_program: Option<PathBuf>,
+    /// Log filter.
+    #[arg(long, env = "GATEFLEET_LOG", default_value = "info")]
+    pub log: String,
+    /// Form of the log.
+    #[arg(long, env = "GATEFLEET_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
     /// Registries that are spoken to in plain HTTP, as HOST:PORT. For tests and closed networks.
     #[arg(long, value_delimiter = ',')]
     pub plain_http_registries: Vec<String>,

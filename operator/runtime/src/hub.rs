@@ -32,7 +32,7 @@ mod sources;
 mod status;
 mod writer;
 
-pub use bodies::{BodyError, CHUNK_TYPE, open_body};
+pub use bodies::{ANNOTATION_CONFIG_HASH, CHUNK_KEY, CHUNK_TYPE, chunk_secret_name};
 pub use options::{HostPrograms, HubOptions, RelayEndpoint, RelayHost, RelayRequest};
 
 use controller::Controller;

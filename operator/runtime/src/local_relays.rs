@@ -3,34 +3,28 @@
 
 //! Relays inside the hub's process: for clusters of mode Host, and for the hub's own cluster when the process has both roles.
 
+use crate::hub::{RelayEndpoint, RelayHost, RelayRequest};
 use crate::objects::Objects;
-use crate::pin::PinSender;
-use crate::relay::{
-    HostAttestor, KubernetesAttestor, PluginCache, Relay, RelayError, RelayOptions, RelayParts, RelayReport,
-};
+use crate::relay::{HostAttestor, KubernetesAttestor, PluginCache, Relay, RelayOptions, RelayParts};
+use crds::{ClusterMode, HostSpec};
 use gateway_oci::{Fetcher, FetcherOptions};
-use multicluster_apply::HostTokens;
+use multicluster_apply::{HostTokens, MemberKey};
+use multicluster_manifests::RELAY_SERVER_NAME;
 use operator_identity::{ClusterAuthority, FleetName};
 use operator_translate::BindOptions;
 use operator_xds_server::{Attestor, Ledger, Metrics};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The name in the certificate of a relay for Host clusters.
-const HOST_SERVER_NAME: &str = "gatefleet-relay";
-/// Added to ports below 1024 in pods; the Service maps them back.
-const PRIVILEGED_OFFSET: u16 = 10_000;
-
-/// Where members of this process's own find what they serve.
+/// Where members of this process find their live objects.
 #[derive(Clone, Debug)]
 pub enum LocalObjects {
-    /// The hub's own cluster.
+    /// The hub's own cluster, for all of them.
     Cluster(Objects),
     /// One store for each Host cluster, by name.
     Hosts(Arc<Mutex<BTreeMap<String, Objects>>>),
@@ -43,293 +37,185 @@ pub struct LocalRelayOptions {
     pub state_dir: PathBuf,
     /// Registries that are spoken to in plain HTTP.
     pub plain_http_registries: Vec<String>,
-    /// Sockets of the relay for the hub's own cluster; none where the process has no relay role.
-    pub cluster_sockets: Option<(SocketAddr, SocketAddr)>,
-    /// DNS name of the Service in front of this process.
+    /// Sockets (ADS, issuance) of the relay for the hub's own cluster.
+    pub cluster_sockets: (SocketAddr, SocketAddr),
+    /// DNS name of the Service in front of this process, `name.namespace.svc`.
     pub service: String,
 }
 
-/// A member that is served from this process.
 #[derive(Debug)]
-pub struct LocalMember {
-    /// Its fleet.
-    pub fleet: FleetName,
-    /// Its FleetCluster.
-    pub cluster: String,
-    /// Where its gateways run.
-    pub place: LocalPlace,
-    /// Namespace of its workloads and pull Secrets.
-    pub namespace: String,
-    /// Roots of the fleet, PEM.
-    pub trust_bundle: String,
-    /// The cluster's intermediate.
-    pub authority: ClusterAuthority,
+struct Running {
+    relay: Relay,
+    endpoint: RelayEndpoint,
+    own_cluster: bool,
+    stop: CancellationToken,
 }
-
-/// Where the gateways of a local member run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LocalPlace {
-    /// As pods of the hub's own cluster.
-    Cluster,
-    /// As processes of this machine.
-    Host {
-        /// Address that listeners bind.
-        address: IpAddr,
-        /// Added to every port.
-        port_offset: u16,
-    },
-}
-
-/// A relay as the hub uses it.
-#[derive(Clone, Debug)]
-pub struct LocalRelay {
-    /// Takes the member's pins.
-    pub pins: PinSender,
-    /// Tells what the gateways make of them.
-    pub reports: watch::Receiver<RelayReport>,
-    /// Transitions of its gateways with time stamps.
-    pub ledger: Ledger,
-    /// ADS address for gateways, `host:port`.
-    pub xds: String,
-    /// Issuance address for gateways, `host:port`.
-    pub issuer: String,
-    /// Name in its certificate.
-    pub server_name: String,
-    relay: Arc<Relay>,
-}
-
-impl LocalRelay {
-    /// Signs with a renewed intermediate from now on.
-    ///
-    /// # Errors
-    /// Where it cannot sign; the old one stays.
-    pub fn replace_authority(
-        &self,
-        authority: ClusterAuthority,
-        trust_bundle: String,
-    ) -> Result<(), RelayError> {
-        self.relay.replace_authority(authority, trust_bundle)
-    }
-}
-
-/// Why a local relay cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum LocalRelayError {
-    /// Its sockets cannot be bound.
-    #[error("relay of {cluster}: cannot listen on {address}; free the port")]
-    Bind {
-        /// The FleetCluster.
-        cluster: String,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There is nothing to serve from.
-    #[error("cluster {0} has no objects in this process")]
-    NoObjects(String),
-    /// The process's relay sockets serve another fleet already.
-    #[error(
-        "the relay in this process serves another fleet; run the operator with role hub alone, so that each fleet gets relays of its own"
-    )]
-    Taken,
-    /// It cannot identify itself.
-    #[error(transparent)]
-    Relay(#[from] RelayError),
-}
-
-type MemberName = (FleetName, String);
 
 /// All relays of this process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LocalRelays {
     options: LocalRelayOptions,
     objects: LocalObjects,
     tokens: HostTokens,
     metrics: Metrics,
-    running: Arc<Mutex<BTreeMap<MemberName, (LocalRelay, CancellationToken)>>>,
+    running: Mutex<BTreeMap<MemberKey, Running>>,
     stop: CancellationToken,
 }
 
 impl LocalRelays {
-    /// No relay yet; all of them end with `stop`.
+    /// No relay yet; all of them end with `stop`. `tokens` are those of the gateways that host backends start.
     #[must_use]
     pub fn new(
         options: LocalRelayOptions,
         objects: LocalObjects,
+        tokens: HostTokens,
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { options, objects, tokens: HostTokens::default(), metrics, running: Arc::default(), stop }
+        Self { options, objects, tokens, metrics, running: Mutex::default(), stop }
     }
 
-    /// Tokens of the gateways that host backends start.
+    /// The ledger of a member's relay, where it runs.
     #[must_use]
-    pub fn tokens(&self) -> HostTokens {
-        self.tokens.clone()
+    pub fn ledger(&self, member: &MemberKey) -> Option<Ledger> {
+        self.running.lock().get(member).map(|running| running.relay.ledger.clone())
     }
 
-    /// Whether pods of the hub's own cluster are served from this process.
-    #[must_use]
-    pub fn serves_cluster(&self) -> bool {
-        self.options.cluster_sockets.is_some()
-    }
-
-    /// A member's relay where it runs.
-    #[must_use]
-    pub fn get(&self, fleet: &FleetName, cluster: &str) -> Option<LocalRelay> {
-        self.running.lock().get(&(fleet.clone(), cluster.to_owned())).map(|(relay, _)| relay.clone())
-    }
-
-    /// The relay of a member; started on the first call.
-    ///
-    /// # Errors
-    /// Where it cannot be started.
-    pub async fn ensure(&self, member: LocalMember) -> Result<LocalRelay, LocalRelayError> {
-        if let Some(relay) = self.get(&member.fleet, &member.cluster) {
-            return Ok(relay);
-        }
-        let name = (member.fleet.clone(), member.cluster.clone());
-        let stop = self.stop.child_token();
-        let relay = self.start(member, stop.clone()).await?;
-        self.running.lock().insert(name, (relay.clone(), stop));
-        Ok(relay)
-    }
-
-    /// Ends the relay of a member that is gone.
-    pub fn remove(&self, fleet: &FleetName, cluster: &str) {
-        if let Some((_, stop)) = self.running.lock().remove(&(fleet.clone(), cluster.to_owned())) {
-            stop.cancel();
-        }
-    }
-
-    async fn start(
-        &self,
-        member: LocalMember,
-        stop: CancellationToken,
-    ) -> Result<LocalRelay, LocalRelayError> {
-        let LocalMember { fleet, cluster, place, namespace, trust_bundle, authority } = member;
-        let objects = self.objects_of(&cluster)?;
-        let (xds, issuer, names) = self.sockets(place, &cluster).await?;
+    fn launch(&self, request: RelayRequest, own_cluster: bool) -> Result<Running, String> {
+        let authority = ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
+        let objects = self.objects_of(&request.member.cluster)?;
+        let (addresses, names, dial) = self.places(own_cluster);
+        let xds = bind(addresses.0)?;
+        let issuer = bind(addresses.1)?;
         let (xds_port, issuer_port) = (port_of(&xds), port_of(&issuer));
-        let host = names.first().cloned().unwrap_or_default();
-        let dial = if place == LocalPlace::Cluster { host.clone() } else { Ipv4Addr::LOCALHOST.to_string() };
-        let attestor = self.attestor(place, &objects, &authority, &fleet);
+        let fleet =
+            FleetName { namespace: request.member.fleet_namespace.clone(), name: request.member.fleet.clone() };
+        let attestor = self.attestor(own_cluster, &objects, &authority, &fleet);
         let fetcher = Fetcher::new(FetcherOptions {
             cache: self.options.state_dir.join("plugins"),
             plain_http: self.options.plain_http_registries.clone(),
         });
-        let plugin_source = format!("https://{dial}:{issuer_port}");
-        let bind = bind_options(place);
         let options = RelayOptions {
             fleet,
-            cluster,
-            bind,
-            plugin_source,
-            server_names: names,
-            trust_bundle,
+            cluster: request.member.cluster,
+            bind: bind_options(own_cluster, request.host),
+            plugin_source: format!("https://{dial}:{issuer_port}"),
+            server_names: names.clone(),
+            trust_bundle: request.trust_bundle,
             authority,
         };
-        let (pins, receiver) = watch::channel(None);
         let parts = RelayParts {
-            pins: receiver,
-            plugins: PluginCache::new(fetcher, objects.clone(), namespace),
+            pins: request.pins,
+            plugins: PluginCache::new(fetcher, objects.clone(), request.target_namespace),
             objects,
             attestor,
             xds,
             issuer,
             metrics: self.metrics.clone(),
         };
-        let relay = Relay::start(options, parts, stop)?;
-        Ok(LocalRelay {
-            pins,
-            reports: relay.reports.clone(),
-            ledger: relay.ledger.clone(),
-            xds: format!("{dial}:{xds_port}"),
+        let stop = self.stop.child_token();
+        let relay = Relay::start(options, parts, stop.clone()).map_err(|e| crate::objects::chain(&e))?;
+        let endpoint = RelayEndpoint {
+            address: format!("{dial}:{xds_port}"),
             issuer: format!("{dial}:{issuer_port}"),
-            server_name: host,
-            relay: Arc::new(relay),
-        })
+            server_name: RELAY_SERVER_NAME.to_owned(),
+            reports: relay.reports.clone(),
+        };
+        Ok(Running { relay, endpoint, own_cluster, stop })
     }
 
-    fn objects_of(&self, cluster: &str) -> Result<Objects, LocalRelayError> {
+    fn objects_of(&self, cluster: &str) -> Result<Objects, String> {
         match &self.objects {
             LocalObjects::Cluster(objects) => Ok(objects.clone()),
-            LocalObjects::Hosts(stores) => stores
-                .lock()
-                .get(cluster)
-                .cloned()
-                .ok_or_else(|| LocalRelayError::NoObjects(cluster.to_owned())),
+            LocalObjects::Hosts(stores) => {
+                let found = stores.lock().get(cluster).cloned();
+                found.ok_or_else(|| format!("cluster {cluster} has no objects in this process"))
+            }
         }
     }
 
-    async fn sockets(
-        &self,
-        place: LocalPlace,
-        cluster: &str,
-    ) -> Result<(TcpListener, TcpListener, Vec<String>), LocalRelayError> {
+    /// Addresses to listen on, names for the certificate, and the host that gateways dial.
+    fn places(&self, own_cluster: bool) -> ((SocketAddr, SocketAddr), Vec<String>, String) {
+        if own_cluster {
+            return (self.options.cluster_sockets, server_names(&self.options.service), self.options.service.clone());
+        }
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (xds, issuer, names) = match (place, self.options.cluster_sockets) {
-            (LocalPlace::Host { .. }, _) => {
-                (any, any, vec![HOST_SERVER_NAME.to_owned(), Ipv4Addr::LOCALHOST.to_string()])
-            }
-            (LocalPlace::Cluster, Some(_)) if self.cluster_taken() => return Err(LocalRelayError::Taken),
-            (LocalPlace::Cluster, Some((xds, issuer))) => (xds, issuer, service_names(&self.options.service)),
-            (LocalPlace::Cluster, None) => return Err(LocalRelayError::NoObjects(cluster.to_owned())),
-        };
-        let bound = |address: SocketAddr| async move {
-            TcpListener::bind(address).await.map_err(|source| LocalRelayError::Bind {
-                cluster: cluster.to_owned(),
-                address,
-                source,
-            })
-        };
-        Ok((bound(xds).await?, bound(issuer).await?, names))
-    }
-
-    fn cluster_taken(&self) -> bool {
-        let own = |relay: &LocalRelay| relay.server_name != HOST_SERVER_NAME;
-        self.running.lock().values().any(|(relay, _)| own(relay))
+        let local = Ipv4Addr::LOCALHOST.to_string();
+        ((any, any), vec![RELAY_SERVER_NAME.to_owned(), local.clone()], local)
     }
 
     fn attestor(
         &self,
-        place: LocalPlace,
+        own_cluster: bool,
         objects: &Objects,
         authority: &ClusterAuthority,
         fleet: &FleetName,
     ) -> Arc<dyn Attestor> {
         let trust_domain = authority.trust_domain().to_owned();
-        match (place, objects.client()) {
-            (LocalPlace::Cluster, Some(client)) => Arc::new(KubernetesAttestor::new(
-                client.clone(),
-                trust_domain,
-                authority.cluster().to_owned(),
-                fleet.clone(),
-            )),
-            _ => Arc::new(HostAttestor::new(self.tokens.clone(), trust_domain)),
+        match objects.client().filter(|_| own_cluster) {
+            Some(client) => {
+                let cluster = authority.cluster().to_owned();
+                Arc::new(KubernetesAttestor::new(client.clone(), trust_domain, cluster, fleet.clone()))
+            }
+            None => Arc::new(HostAttestor::new(self.tokens.clone(), trust_domain)),
         }
     }
 }
 
-fn bind_options(place: LocalPlace) -> BindOptions {
-    match place {
-        LocalPlace::Cluster => {
-            BindOptions { privileged_port_offset: PRIVILEGED_OFFSET, ..BindOptions::default() }
+impl RelayHost for LocalRelays {
+    fn start(&self, request: RelayRequest) -> Result<RelayEndpoint, String> {
+        let member = request.member.clone();
+        let own_cluster = request.mode != ClusterMode::Host;
+        let mut running = self.running.lock();
+        if let Some(held) = running.get(&member) {
+            let authority = ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
+            let replaced = held.relay.replace_authority(authority, request.trust_bundle);
+            return replaced.map(|()| held.endpoint.clone()).map_err(|e| crate::objects::chain(&e));
         }
-        LocalPlace::Host { address, port_offset } => BindOptions {
-            address: address.to_string(),
-            privileged_port_offset: 0,
-            port_offset,
-            ..BindOptions::default()
-        },
+        if own_cluster && running.values().any(|held| held.own_cluster) {
+            return Err("the relay in this process serves another fleet already; run the operator with role hub alone, \
+                        so that each fleet gets relays of its own"
+                .to_owned());
+        }
+        let started = self.launch(request, own_cluster)?;
+        let endpoint = started.endpoint.clone();
+        running.insert(member, started);
+        Ok(endpoint)
+    }
+
+    fn stop(&self, member: &MemberKey) {
+        if let Some(held) = self.running.lock().remove(member) {
+            held.stop.cancel();
+        }
     }
 }
 
-/// `name.namespace.svc` as gateways of any namespace write it, short and long.
-fn service_names(service: &str) -> Vec<String> {
-    let mut names = vec![service.to_owned(), format!("{service}.cluster.local")];
+/// A relay's server is bound at once, so that a taken port is reported where the relay is asked for.
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|error| format!("relay: cannot listen on {address}: {error}; free the port"))
+}
+
+fn bind_options(own_cluster: bool, host: Option<HostSpec>) -> BindOptions {
+    if own_cluster {
+        return BindOptions::default();
+    }
+    let host = host.unwrap_or_default();
+    BindOptions {
+        address: host.address,
+        privileged_port_offset: 0,
+        // The schema keeps it between 0 and 60000.
+        port_offset: u16::try_from(host.port_offset).unwrap_or(0),
+        ..BindOptions::default()
+    }
+}
+
+/// The name that every relay's certificate has, and its Service `name.namespace.svc` in all forms.
+pub(crate) fn server_names(service: &str) -> Vec<String> {
+    let mut names = vec![RELAY_SERVER_NAME.to_owned(), service.to_owned(), format!("{service}.cluster.local")];
     names.extend(service.strip_suffix(".svc").map(str::to_owned));
     names
 }

@@ -185,7 +185,23 @@ impl Objects {
     /// Where the source refuses it, or the object does not exist.
     pub async fn apply_status<K: Kind>(&self, manager: &str, object: &K) -> Result<(), ObjectsError> {
         match self {
-            Self::Kubernetes(objects) => objects.apply_status(manager, object).await,
+            Self::Kubernetes(objects) => objects.apply_status_fields(manager, object, None).await,
+            Self::Folder(store) => store.apply_status(object),
+        }
+    }
+
+    /// Applies some fields of an object's status alone, for writers that share a status and each own a part.
+    ///
+    /// # Errors
+    /// Where the source refuses it, or the object does not exist.
+    pub async fn apply_status_fields<K: Kind>(
+        &self,
+        manager: &str,
+        object: &K,
+        fields: &[&str],
+    ) -> Result<(), ObjectsError> {
+        match self {
+            Self::Kubernetes(objects) => objects.apply_status_fields(manager, object, Some(fields)).await,
             Self::Folder(store) => store.apply_status(object),
         }
     }

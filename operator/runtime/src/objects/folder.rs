@@ -73,6 +73,17 @@ impl FolderSource {
         self.members.entry(cluster.to_owned()).or_default().clone()
     }
 
+    /// The clusters that the folder knows: by a FleetCluster object or by files of their own.
+    #[must_use]
+    pub fn cluster_names(&self) -> Vec<String> {
+        let declared = self.files.values().flat_map(|state| state.objects.keys());
+        let declared = declared.filter(|key| key.kind == "FleetCluster").map(|key| key.name.clone());
+        let mut names: Vec<_> = declared.chain(self.members.keys().cloned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Reads what changed since the last call and lists all standing problems.
     ///
     /// # Errors

@@ -102,7 +102,13 @@ impl KubernetesObjects {
         typed(done.map_err(|e| api_error::<K>("apply", &namespace, &name, e))?)
     }
 
-    pub(super) async fn apply_status<K: Kind>(&self, manager: &str, object: &K) -> Result<(), ObjectsError> {
+    /// All of the status, or of its fields only those that are named.
+    pub(super) async fn apply_status_fields<K: Kind>(
+        &self,
+        manager: &str,
+        object: &K,
+        only: Option<&[&str]>,
+    ) -> Result<(), ObjectsError> {
         let (namespace, name) = names(object);
         let mut body = applied::<K>(object)?;
         if let Value::Object(fields) = &mut body {
@@ -111,6 +117,9 @@ impl KubernetesObjects {
                 "metadata".into(),
                 serde_json::json!({"name": name, "namespace": object.namespace()}),
             );
+        }
+        if let (Some(only), Some(status)) = (only, body.get_mut("status").and_then(Value::as_object_mut)) {
+            status.retain(|field, _| only.contains(&field.as_str()));
         }
         let params = PatchParams::apply(manager).force();
         let done = self.dynamic::<K>(&namespace).patch_status(&name, &params, &Patch::Apply(&body)).await;
