@@ -3,7 +3,7 @@
 
 //! Certificates with keys, and roots of trust (`envoy.extensions.transport_sockets.tls.v3.Secret`).
 
-use crate::SanMatcher;
+use crate::{Rejection, SanMatcher};
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -46,5 +46,21 @@ impl PartialEq for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secret").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// Roots from PEM.
+    ///
+    /// # Errors
+    /// Where that is not a list of certificates.
+    pub fn from_roots_pem(name: &str, pem: &str) -> Result<Self, Rejection> {
+        use gateway_xds_api::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+        use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::CertificateValidationContext;
+        let source = DataSource { specifier: Some(Specifier::InlineString(pem.to_owned())), ..DataSource::default() };
+        let context = CertificateValidationContext { trusted_ca: Some(source), ..CertificateValidationContext::default() };
+        let decoded = crate::decode::secret::validation(&mut crate::decode::Scope::default(), context);
+        let (kind, digest) = decoded.map_err(|fault| Rejection { name: name.to_owned(), message: fault.to_string() })?;
+        Ok(Self { name: name.into(), kind, digest })
     }
 }

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! TLS towards endpoints: protocols, trust, names, missing secrets.
+
+use crate::{Worker, cluster, endpoints, get, run, server};
+use gateway_config::UpstreamProtocol::{self, Auto, Http1};
+use gateway_config::{Cluster, SanKind, SanMatcher, SecretSource, StringMatcher, StringPattern, UpstreamTls};
+use gateway_upstream::SendErrorKind;
+use http::Version;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::sync::Arc;
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn server(&self, name: &str, alpn: &[&str]) -> rustls::ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
+    fn roots(&self) -> SecretSource {
+        SecretSource::Inline(Arc::new(gateway_config::Secret::from_roots_pem("roots", &self.0.pem()).unwrap()))
+    }
+}
+
+fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Option<&str>) -> Cluster {
+    let names = name.into_iter().map(|name| SanMatcher {
+        kind: SanKind::Dns,
+        matcher: StringMatcher { pattern: StringPattern::Exact(name.as_bytes().into()), ignore_case: false },
+    });
+    let sni = Some("backend.example".into());
+    let tls = UpstreamTls { sni, auto_sni: false, alpn: Box::default(), roots, names: names.collect(), certificate: None };
+    Cluster { tls: Some(tls), ..cluster(protocol) }
+}
+
+#[test]
+fn alpn_chooses_the_protocol() {
+    run(async {
+        let authority = Authority::new();
+        for (offered, http2, version) in [("h2", true, Version::HTTP_2), ("http/1.1", false, Version::HTTP_11)] {
+            let server = server::start_tls(http2, authority.server("backend.example", &[offered])).await;
+            let worker = Worker::new(encrypted(Auto, Some(authority.roots()), Some("backend.example")), endpoints(&[server.address]));
+            for _ in 0..3 {
+                let response = worker.send(get("/")).await.unwrap();
+                assert_eq!(response.version(), version);
+                crate::body_text(response).await;
+            }
+            assert_eq!(server.connections(), 1);
+        }
+    });
+}
+
+#[test]
+fn trust_and_names_are_checked() {
+    run(async {
+        let (authority, other) = (Authority::new(), Authority::new());
+        for (certificate, roots, name, accepted) in [
+            ("backend.example", Some(authority.roots()), Some("backend.example"), true),
+            ("*.example", Some(authority.roots()), Some("backend.example"), true),
+            ("*.example", Some(authority.roots()), Some("a.b.example"), false),
+            ("backend.example", Some(authority.roots()), Some("other.example"), false),
+            ("backend.example", Some(authority.roots()), None, true),
+            ("backend.example", Some(other.roots()), Some("backend.example"), false),
+            ("backend.example", None, None, true),
+        ] {
+            let server = server::start_tls(false, authority.server(certificate, &[])).await;
+            let worker = Worker::new(encrypted(Http1, roots, name), endpoints(&[server.address]));
+            let result = worker.send(get("/")).await;
+            assert_eq!(result.is_ok(), accepted, "certificate for {certificate}, name {name:?}: {result:?}");
+            if let Err(error) = result {
+                assert_eq!((error.kind, error.sent), (SendErrorKind::Connect, false));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_missing_secret_fails_closed_and_its_arrival_heals() {
+    run(async {
+        let authority = Authority::new();
+        let server = server::start_tls(false, authority.server("backend.example", &[])).await;
+        let named = Some(SecretSource::Named("roots".into()));
+        let worker = Worker::new(encrypted(Http1, named, Some("backend.example")), endpoints(&[server.address]));
+        let error = worker.send(get("/")).await.unwrap_err();
+        assert_eq!(error.kind, SendErrorKind::Connect);
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("roots"), "{error:?}");
+        let SecretSource::Inline(secret) = authority.roots() else { unreachable!() };
+        worker.snapshot.borrow_mut().secrets.insert("roots", secret);
+        assert_eq!(worker.text("/").await, server.address.to_string());
+    });
+}
