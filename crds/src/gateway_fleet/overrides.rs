@@ -38,9 +38,8 @@ pub struct Override {
 }
 
 /// One operation of JSON Patch (RFC 6902) on the gateway objects of a kind.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.op == 'remove' || has(self.value)").message("add and replace need a value"))]
 pub struct ObjectPatch {
     /// Kind of the object: Deployment, Service, HorizontalPodAutoscaler, PodDisruptionBudget, ServiceAccount.
     #[schemars(length(min = 1, max = 63))]

@@ -258,10 +258,8 @@ mod one_or_more {
     pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "x-kubernetes-validations": [{
-                "rule": "string(self).matches('^([1-9][0-9]{0,8}|([1-9][0-9]?|100)%)$')",
-                "message": "must be a count of 1 or more, or a percentage from 1% to 100%"
-            }]
+            "minimum": 1,
+            "pattern": "^([1-9][0-9]?|100)%$"
         })
     }
 }

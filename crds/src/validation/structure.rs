@@ -32,10 +32,13 @@ impl Walk {
             return self.report(field, "is nested too deeply");
         }
         if schema["x-kubernetes-int-or-string"] == true {
-            if !(value.is_i64() || value.is_string()) {
-                self.report(field, "must be a number or text");
-            }
-            return;
+            return match value {
+                Value::String(text) => self.text(schema, text, field),
+                Value::Number(number) if number.is_i64() => {
+                    self.number(schema, number.as_f64().unwrap_or_default(), field)
+                }
+                _ => self.report(field, "must be a number or text"),
+            };
         }
         match (schema["type"].as_str(), value) {
             (Some("object"), Value::Object(map)) => self.object(schema, map, field, depth),

@@ -33,6 +33,16 @@ pub enum ManifestError {
         #[source]
         source: json_patch::PatchError,
     },
+    /// A patch that adds or replaces brings nothing (condition reason `OverrideInvalid`).
+    #[error("override {name}: patch of {target} at {path} has no value; add one, or use op: remove")]
+    PatchWithoutValue {
+        /// `spec.overrides[].name`.
+        name: String,
+        /// `patches[].target`.
+        target: String,
+        /// `patches[].path`.
+        path: String,
+    },
     /// `template.podPatch` does not merge to a valid pod template.
     #[error(
         "template.podPatch does not merge to a valid pod template for {object}; check names and types of its fields"
@@ -60,7 +70,9 @@ impl ManifestError {
     #[must_use]
     pub fn override_name(&self) -> Option<&str> {
         match self {
-            Self::OverrideInvalid { name, .. } | Self::PatchInvalid { name, .. } => Some(name),
+            Self::OverrideInvalid { name, .. }
+            | Self::PatchInvalid { name, .. }
+            | Self::PatchWithoutValue { name, .. } => Some(name),
             Self::PodPatchInvalid { .. } | Self::Encode { .. } => None,
         }
     }

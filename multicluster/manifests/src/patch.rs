@@ -40,6 +40,10 @@ pub(crate) fn apply_overrides(
     patches: &[(String, ObjectPatch)],
 ) -> Result<(), ManifestError> {
     for (name, patch) in patches {
+        if patch.op != PatchOperation::Remove && patch.value.is_none() {
+            let (target, path) = (patch.target.clone(), patch.path.clone());
+            return Err(ManifestError::PatchWithoutValue { name: name.clone(), target, path });
+        }
         for object in objects.iter_mut().filter(|object| is_target(object, &patch.target)) {
             let label = label_of(object);
             *object = patched(object, patch).map_err(|problem| match problem {

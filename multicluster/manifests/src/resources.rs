@@ -82,3 +82,17 @@ pub(crate) fn label_of(object: &DynamicObject) -> String {
         None => format!("{} {name}", kind_of(object)),
     }
 }
+
+impl Object {
+    /// Kind of the object.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        kind_of(&self.object)
+    }
+
+    /// `<kind> <namespace>/<name>`, for messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label_of(&self.object)
+    }
+}
