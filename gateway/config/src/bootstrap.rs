@@ -97,7 +97,8 @@ impl Bootstrap {
     /// # Errors
     /// Where it is no YAML or a field is missing, unknown or wrong.
     pub fn parse(yaml: &str, pod_name: Option<&str>) -> Result<Self, BootstrapError> {
-        let mut bootstrap: Self = serde_saphyr::from_str(yaml).map_err(|error| BootstrapError::Yaml(error.to_string()))?;
+        let mut bootstrap: Self =
+            serde_saphyr::from_str(yaml).map_err(|error| BootstrapError::Yaml(error.to_string()))?;
         if bootstrap.node.pod.is_empty() {
             bootstrap.node.pod = pod_name.unwrap_or_default().to_owned();
         }
@@ -182,7 +183,10 @@ stateDir: /var/lib/gatefleet
     fn the_documented_file_is_read() {
         let bootstrap = Bootstrap::parse(GOOD, Some("edge-7d9f-abcde")).unwrap();
         assert_eq!(bootstrap.node_id(), "eu-west-1/gateways/edge-7d9f-abcde");
-        assert_eq!((bootstrap.admin.port(), bootstrap.readiness.port(), bootstrap.metrics.port()), (15000, 15021, 15090));
+        assert_eq!(
+            (bootstrap.admin.port(), bootstrap.readiness.port(), bootstrap.metrics.port()),
+            (15000, 15021, 15090)
+        );
         assert_eq!((bootstrap.drain_seconds, bootstrap.workers), (45, 0));
     }
 

@@ -79,7 +79,11 @@ impl Scope {
         items: impl IntoIterator<Item = I>,
         mut decode: impl FnMut(&mut Self, I) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        items.into_iter().enumerate().map(|(at, item)| self.at(format_args!("{field}[{at}]"), |scope| decode(scope, item))).collect()
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(at, item)| self.at(format_args!("{field}[{at}]"), |scope| decode(scope, item)))
+            .collect()
     }
 
     /// The resource is rejected because of the part that is being decoded.
@@ -89,7 +93,11 @@ impl Scope {
 
     /// The resource is rejected because of a field of the part that is being decoded.
     pub(crate) fn field_fault(&self, field: &str, message: impl fmt::Display) -> Fault {
-        Fault(if self.path.is_empty() { format!("{field}: {message}") } else { format!("{}.{field}: {message}", self.path) })
+        Fault(if self.path.is_empty() {
+            format!("{field}: {message}")
+        } else {
+            format!("{}.{field}: {message}", self.path)
+        })
     }
 
     /// Says something about a field without rejecting.
@@ -111,7 +119,11 @@ impl Scope {
     }
 
     /// A duration; negative ones are rejected.
-    pub(crate) fn duration(&self, field: &str, value: Option<protobuf::Duration>) -> Result<Option<Duration>, Fault> {
+    pub(crate) fn duration(
+        &self,
+        field: &str,
+        value: Option<protobuf::Duration>,
+    ) -> Result<Option<Duration>, Fault> {
         let Some(protobuf::Duration { seconds, nanos }) = value else { return Ok(None) };
         match (u64::try_from(seconds), u32::try_from(nanos)) {
             (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Some(Duration::new(seconds, nanos))),
@@ -120,7 +132,12 @@ impl Scope {
     }
 
     /// A time limit: absent gives the default, zero switches it off.
-    pub(crate) fn limit(&self, field: &str, value: Option<protobuf::Duration>, default: Option<Duration>) -> Result<Option<Duration>, Fault> {
+    pub(crate) fn limit(
+        &self,
+        field: &str,
+        value: Option<protobuf::Duration>,
+        default: Option<Duration>,
+    ) -> Result<Option<Duration>, Fault> {
         Ok(match self.duration(field, value)? {
             None => default,
             Some(Duration::ZERO) => None,

@@ -29,7 +29,9 @@ pub enum LastGoodError {
 pub fn encode<'a>(resources: impl IntoIterator<Item = (ResourceType, &'a str, &'a Bytes)>) -> Bytes {
     let mut out = BytesMut::from(&MAGIC[..]);
     for (kind, name, value) in resources {
-        let (Some(code), Ok(name_length), Ok(value_length)) = (code_of(kind), u32::try_from(name.len()), u32::try_from(value.len())) else {
+        let (Some(code), Ok(name_length), Ok(value_length)) =
+            (code_of(kind), u32::try_from(name.len()), u32::try_from(value.len()))
+        else {
             continue;
         };
         if name.len() > MAX_NAME {
@@ -51,13 +53,20 @@ pub fn encode<'a>(resources: impl IntoIterator<Item = (ResourceType, &'a str, &'
 /// # Errors
 /// Where the bytes are not such a configuration or were damaged.
 pub fn decode(stored: &[u8]) -> Result<Vec<crate::Update>, LastGoodError> {
-    let body_length = stored.len().checked_sub(CHECKSUM).filter(|length| *length >= MAGIC.len()).ok_or(LastGoodError::Format)?;
+    let body_length = stored
+        .len()
+        .checked_sub(CHECKSUM)
+        .filter(|length| *length >= MAGIC.len())
+        .ok_or(LastGoodError::Format)?;
     let (body, checksum) = stored.split_at(body_length);
     let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or(LastGoodError::Format)?;
     if Sha256::digest(body).as_slice() != checksum {
         return Err(LastGoodError::Damaged);
     }
-    let mut updates: Vec<_> = STORED.iter().map(|kind| crate::Update { kind: *kind, upserts: Vec::new(), removals: Vec::new() }).collect();
+    let mut updates: Vec<_> = STORED
+        .iter()
+        .map(|kind| crate::Update { kind: *kind, upserts: Vec::new(), removals: Vec::new() })
+        .collect();
     while rest.has_remaining() {
         let code = rest.try_get_u8().map_err(|_| LastGoodError::Damaged)?;
         let name = take(&mut rest)?;
@@ -104,8 +113,19 @@ mod tests {
             (ResourceType::Cluster, "service/a", &value),
         ]);
         let updates = decode(&stored).unwrap();
-        let names: Vec<_> = updates.iter().flat_map(|u| u.upserts.iter().map(move |(name, any)| (u.kind, name.as_str(), any.value.as_slice()))).collect();
-        assert_eq!(names, [(ResourceType::Cluster, "service/a", &b"value"[..]), (ResourceType::Listener, "listener/80", b"value")]);
+        let names: Vec<_> = updates
+            .iter()
+            .flat_map(|u| {
+                u.upserts.iter().map(move |(name, any)| (u.kind, name.as_str(), any.value.as_slice()))
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                (ResourceType::Cluster, "service/a", &b"value"[..]),
+                (ResourceType::Listener, "listener/80", b"value")
+            ]
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod http_filter;
 pub mod last_good;
 mod listener;
 mod path_index;
+mod plugins;
 mod retry;
 mod route;
 mod route_match;
@@ -38,25 +39,32 @@ mod upstream_policy;
 mod virtual_host;
 
 pub use action::{
-    Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule, WeightedCluster,
-    WeightedClusters,
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule,
+    WeightedCluster, WeightedClusters,
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
-pub use cluster::{Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
+pub use cluster::{
+    Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol,
+};
 pub use cors::CorsPolicy;
 pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
 pub use fraction::Fraction;
-pub use header_mutation::{AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget};
+pub use header_mutation::{
+    AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,
+};
 pub use http_connection_manager::{
-    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions, RouteSource, StripPort,
-    Underscores,
+    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts,
+    PathOptions, RouteSource, StripPort, Underscores,
 };
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
 pub use listener::{DownstreamTls, FilterChain, FilterChains, Listener};
+pub use plugins::plugins_of;
 pub use retry::{RetryOn, RetryPolicy};
 pub use route::{FilterSetting, FilterSettings, Route};
-pub use route_match::{HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RequestView, RouteMatcher, ValueMatcher};
+pub use route_match::{
+    HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RequestView, RouteMatcher, ValueMatcher,
+};
 pub use route_table::{RouteFound, RouteTable, TableSettings};
 pub use secret::{Secret, SecretKind, Validation};
 pub use sharded_map::ShardedMap;
@@ -64,6 +72,7 @@ pub use snapshot::Snapshot;
 pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use upstream_policy::{
-    CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource, UpstreamTls,
+    CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource,
+    UpstreamTls,
 };
 pub use virtual_host::{RequireTls, VirtualHost};

@@ -35,7 +35,9 @@ impl PathIndex {
             match &matcher.path {
                 _ if !matcher.case_sensitive => others.push(at),
                 PathMatcher::Exact(path) => exact.entry(path.clone()).or_default().push(at),
-                PathMatcher::Prefix(path) | PathMatcher::SeparatedPrefix(path) => prefixes.entry(path.clone()).or_default().push(at),
+                PathMatcher::Prefix(path) | PathMatcher::SeparatedPrefix(path) => {
+                    prefixes.entry(path.clone()).or_default().push(at)
+                }
                 PathMatcher::Regex(_) => others.push(at),
             }
         }
@@ -80,7 +82,11 @@ fn with_parents(prefixes: BTreeMap<Box<str>, Vec<u32>>) -> Box<[PrefixEntry]> {
     // The entries that are prefixes of the one before: in sorted order, these are all that can be prefixes of the next.
     let mut open: Vec<u32> = Vec::new();
     for (at, (prefix, routes)) in (0_u32..).zip(prefixes) {
-        while open.last().and_then(|&last| entries.get(last as usize)).is_some_and(|last| !prefix.starts_with(&*last.prefix)) {
+        while open
+            .last()
+            .and_then(|&last| entries.get(last as usize))
+            .is_some_and(|last| !prefix.starts_with(&*last.prefix))
+        {
             open.pop();
         }
         entries.push(PrefixEntry { prefix, parent: open.last().copied(), routes: routes.into() });

@@ -127,7 +127,8 @@ impl PathMatcher {
             Self::Exact(exact) => same(path, exact),
             Self::Prefix(prefix) => path.get(..prefix.len()).is_some_and(|start| same(start, prefix)),
             Self::SeparatedPrefix(prefix) => {
-                path.get(..prefix.len()).is_some_and(|start| same(start, prefix)) && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
+                path.get(..prefix.len()).is_some_and(|start| same(start, prefix))
+                    && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
             }
             Self::Regex(regex) => regex.is_match(path.as_bytes()),
         }
@@ -213,7 +214,10 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let escaped = (byte == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with("+")));
+        let escaped = (byte == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with("+")));
         out.push(escaped.unwrap_or(byte));
         at += if escaped.is_some() { 3 } else { 1 };
     }

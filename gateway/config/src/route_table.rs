@@ -54,13 +54,22 @@ impl RouteTable {
     #[must_use]
     pub fn virtual_host(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
         let host = if self.settings.ignore_port { without_port(authority) } else { authority };
-        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) };
+        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        };
         if let Some(found) = self.exact.get(&host) {
             return Some(found);
         }
         if !self.suffixes.is_empty() {
             // A wildcard stands for at least one character, hence from 1.
-            let found = host.bytes().enumerate().skip(1).filter(|(_, b)| *b == b'.').find_map(|(dot, _)| self.suffixes.get(&host[dot + 1..]));
+            let found = host
+                .bytes()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, b)| *b == b'.')
+                .find_map(|(dot, _)| self.suffixes.get(&host[dot + 1..]));
             if found.is_some() {
                 return found;
             }
@@ -75,6 +84,13 @@ impl RouteTable {
         Some(RouteFound { virtual_host, route: virtual_host.route(request)? })
     }
 
+    /// Domains and whom they belong to, for operations pages.
+    pub fn domains(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
+        let exact = self.exact.iter().map(|(domain, host)| (domain.to_owned(), host));
+        let suffixes = self.suffixes.iter().map(|(suffix, host)| (format!("*.{suffix}"), host));
+        exact.chain(suffixes).chain(self.any.iter().map(|host| ("*".to_owned(), host)))
+    }
+
     /// The number of domains in the table.
     #[must_use]
     pub fn domain_count(&self) -> usize {
@@ -85,14 +101,24 @@ impl RouteTable {
 /// The authority without `:port`; brackets of an IPv6 address stay.
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !(host.contains(':') && !host.ends_with(']')) => host,
+        Some((host, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && !(host.contains(':') && !host.ends_with(']')) =>
+        {
+            host
+        }
         _ => authority,
     }
 }
 
 impl RouteTable {
     pub(crate) fn new(name: &str, settings: Arc<TableSettings>) -> Self {
-        Self { name: name.into(), settings, exact: ShardedMap::default(), suffixes: ShardedMap::default(), any: None }
+        Self {
+            name: name.into(),
+            settings,
+            exact: ShardedMap::default(),
+            suffixes: ShardedMap::default(),
+            any: None,
+        }
     }
 
     pub(crate) fn has_domain(&self, domain: &str) -> bool {

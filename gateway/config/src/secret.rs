@@ -57,10 +57,15 @@ impl Secret {
     pub fn from_roots_pem(name: &str, pem: &str) -> Result<Self, Rejection> {
         use gateway_xds_api::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
         use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::CertificateValidationContext;
-        let source = DataSource { specifier: Some(Specifier::InlineString(pem.to_owned())), ..DataSource::default() };
-        let context = CertificateValidationContext { trusted_ca: Some(source), ..CertificateValidationContext::default() };
+        let source =
+            DataSource { specifier: Some(Specifier::InlineString(pem.to_owned())), ..DataSource::default() };
+        let context = CertificateValidationContext {
+            trusted_ca: Some(source),
+            ..CertificateValidationContext::default()
+        };
         let decoded = crate::decode::secret::validation(&mut crate::decode::Scope::default(), context);
-        let (kind, digest) = decoded.map_err(|fault| Rejection { name: name.to_owned(), message: fault.to_string() })?;
+        let (kind, digest) =
+            decoded.map_err(|fault| Rejection { name: name.to_owned(), message: fault.to_string() })?;
         Ok(Self { name: name.into(), kind, digest })
     }
 }

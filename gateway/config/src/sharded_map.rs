@@ -23,7 +23,11 @@ type Shard<V> = Arc<Vec<(u64, Arc<str>, V)>>;
 impl<V> Default for ShardedMap<V> {
     fn default() -> Self {
         let empty: Shard<V> = Arc::new(Vec::new());
-        Self { shards: (0..SHARDS).map(|_| Arc::clone(&empty)).collect(), hasher: RandomState::new(), length: 0 }
+        Self {
+            shards: (0..SHARDS).map(|_| Arc::clone(&empty)).collect(),
+            hasher: RandomState::new(),
+            length: 0,
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 
 //! What the proxy serves from: one immutable, consistent view of everything.
 
-use crate::{Cluster, Discovery, Endpoints, HttpConnectionManager, Listener, RouteSource, RouteTable, Secret, ShardedMap};
+use crate::{
+    Cluster, Discovery, Endpoints, HttpConnectionManager, Listener, RouteSource, RouteTable, Secret,
+    ShardedMap,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +43,9 @@ impl Snapshot {
         let cluster = self.clusters.get(name)?;
         let endpoints = match &cluster.discovery {
             Discovery::Eds { .. } => self.endpoints.get(cluster.endpoints_name()),
-            Discovery::Static(endpoints) | Discovery::StrictDns(endpoints, _) | Discovery::LogicalDns(endpoints, _) => Some(endpoints),
+            Discovery::Static(endpoints)
+            | Discovery::StrictDns(endpoints, _)
+            | Discovery::LogicalDns(endpoints, _) => Some(endpoints),
         };
         Some((cluster, endpoints))
     }

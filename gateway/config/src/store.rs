@@ -96,8 +96,13 @@ impl ConfigStore {
     /// Clusters whose endpoints have not come yet.
     #[must_use]
     pub fn clusters_without_endpoints(&self) -> Vec<String> {
-        let eds = self.snapshot.clusters.iter().filter(|(_, cluster)| matches!(cluster.discovery, Discovery::Eds { .. }));
-        let missing = eds.filter(|(_, cluster)| self.snapshot.endpoints.get(cluster.endpoints_name()).is_none());
+        let eds = self
+            .snapshot
+            .clusters
+            .iter()
+            .filter(|(_, cluster)| matches!(cluster.discovery, Discovery::Eds { .. }));
+        let missing =
+            eds.filter(|(_, cluster)| self.snapshot.endpoints.get(cluster.endpoints_name()).is_none());
         missing.map(|(name, _)| name.to_owned()).collect()
     }
 
@@ -108,21 +113,23 @@ impl ConfigStore {
 
     /// Takes changes of several types as one: the snapshot after them has all or, where parts were rejected, the versions before.
     pub fn apply_all(&mut self, updates: impl IntoIterator<Item = Update>) -> Applied {
-        let mut change = Change { next: (*self.snapshot).clone(), changed: false, applied: Applied::default() };
+        let mut change =
+            Change { next: (*self.snapshot).clone(), changed: false, applied: Applied::default() };
         for update in updates {
             let kind = update.kind;
             for name in &update.removals {
                 self.remove(&mut change, kind, name);
             }
             for (name, any) in update.upserts {
-                if self.accepted.get(&(kind, name.as_str().into())).is_some_and(|known| **known == *any.value) {
+                if self.accepted.get(&(kind, name.as_str().into())).is_some_and(|known| **known == *any.value)
+                {
                     self.references.revive(kind, &name);
                 } else {
                     self.upsert(&mut change, kind, &name, any);
                 }
             }
             if kind == ResourceType::VirtualHost {
-                change.changed |= self.tables.hosts_came();
+                self.tables.hosts_came();
             }
         }
         self.tables.settle(&mut change.next, &mut change.applied.warnings, &mut change.changed);
@@ -144,14 +151,24 @@ impl ConfigStore {
                 change.changed = true;
                 self.references.revive(kind, name);
                 self.accepted.insert((kind, name.into()), any.value.into());
-                let warnings = scope.warnings.into_iter().map(|message| Warning { name: name.to_owned(), message });
+                let warnings =
+                    scope.warnings.into_iter().map(|message| Warning { name: name.to_owned(), message });
                 change.applied.warnings.extend(warnings);
             }
-            Err(Fault(message)) => change.applied.rejections.push(Rejection { name: name.to_owned(), message }),
+            Err(Fault(message)) => {
+                change.applied.rejections.push(Rejection { name: name.to_owned(), message })
+            }
         }
     }
 
-    fn compile(&mut self, change: &mut Change, scope: &mut Scope, kind: ResourceType, name: &str, any: &Any) -> Result<(), Fault> {
+    fn compile(
+        &mut self,
+        change: &mut Change,
+        scope: &mut Scope,
+        kind: ResourceType,
+        name: &str,
+        any: &Any,
+    ) -> Result<(), Fault> {
         let malformed = |error: gateway_xds_api::UnpackError| match &error {
             gateway_xds_api::UnpackError::Malformed(_, source) => Fault(format!("{error}: {source}")),
             gateway_xds_api::UnpackError::Type { .. } => Fault(error.to_string()),
@@ -159,7 +176,8 @@ impl ConfigStore {
         let next = &mut change.next;
         match kind {
             ResourceType::Secret => {
-                let message: pb::envoy::extensions::transport_sockets::tls::v3::Secret = unpack(any).map_err(malformed)?;
+                let message: pb::envoy::extensions::transport_sockets::tls::v3::Secret =
+                    unpack(any).map_err(malformed)?;
                 same_name(name, &message.name)?;
                 next.secrets.insert(name, Arc::new(secret::secret(scope, message)?));
             }
@@ -173,7 +191,8 @@ impl ConfigStore {
                 }
             }
             ResourceType::ClusterLoadAssignment => {
-                let message: pb::envoy::config::endpoint::v3::ClusterLoadAssignment = unpack(any).map_err(malformed)?;
+                let message: pb::envoy::config::endpoint::v3::ClusterLoadAssignment =
+                    unpack(any).map_err(malformed)?;
                 same_name(name, &message.cluster_name)?;
                 let endpoints: Endpoints = endpoints::endpoints(scope, message)?;
                 next.endpoints.insert(name, Arc::new(endpoints));
@@ -185,7 +204,8 @@ impl ConfigStore {
                 self.listeners.offer(name, listener, &mut self.references);
             }
             ResourceType::RouteConfiguration => {
-                let message: pb::envoy::config::route::v3::RouteConfiguration = unpack(any).map_err(malformed)?;
+                let message: pb::envoy::config::route::v3::RouteConfiguration =
+                    unpack(any).map_err(malformed)?;
                 same_name(name, &message.name)?;
                 self.tables.set_table(name, route_table::route_table(scope, message)?)?;
             }
@@ -202,7 +222,8 @@ impl ConfigStore {
 
     fn remove(&mut self, change: &mut Change, kind: ResourceType, name: &str) {
         // What listeners and clusters still need keeps serving until they do not need it: the control plane removes it first from those.
-        if self.references.hold_if_needed(kind, name) || self.accepted.remove(&(kind, name.into())).is_none() {
+        if self.references.hold_if_needed(kind, name) || self.accepted.remove(&(kind, name.into())).is_none()
+        {
             return;
         }
         change.changed = true;

@@ -77,8 +77,12 @@ impl StringMatcher {
         match &self.pattern {
             StringPattern::Exact(value) => same(text, value),
             StringPattern::Prefix(value) => text.len() >= value.len() && same(&text[..value.len()], value),
-            StringPattern::Suffix(value) => text.len() >= value.len() && same(&text[text.len() - value.len()..], value),
-            StringPattern::Contains(value) => value.is_empty() || text.windows(value.len()).any(|part| same(part, value)),
+            StringPattern::Suffix(value) => {
+                text.len() >= value.len() && same(&text[text.len() - value.len()..], value)
+            }
+            StringPattern::Contains(value) => {
+                value.is_empty() || text.windows(value.len()).any(|part| same(part, value))
+            }
             StringPattern::Regex(regex) => regex.is_match(text),
         }
     }

@@ -87,7 +87,9 @@ impl HealthProbe {
     #[must_use]
     pub fn accepts(&self, status: StatusCode) -> bool {
         match self {
-            Self::Http { expected, .. } if !expected.is_empty() => expected.iter().any(|range| range.contains(&status.as_u16())),
+            Self::Http { expected, .. } if !expected.is_empty() => {
+                expected.iter().any(|range| range.contains(&status.as_u16()))
+            }
             _ => status == StatusCode::OK,
         }
     }

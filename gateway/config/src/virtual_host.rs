@@ -38,7 +38,9 @@ impl VirtualHost {
     /// The first route that takes the request.
     #[must_use]
     pub fn route(&self, request: &RequestView<'_>) -> Option<&Arc<Route>> {
-        let found = self.index.first(request.path, |at| self.routes.get(at as usize).is_some_and(|r| r.matcher.is_match(request)));
+        let found = self.index.first(request.path, |at| {
+            self.routes.get(at as usize).is_some_and(|r| r.matcher.is_match(request))
+        });
         self.routes.get(found? as usize)
     }
 

@@ -44,7 +44,8 @@ impl Balancer {
     pub(crate) fn new(view: &ClusterView, epoch: u64) -> Self {
         let tiers = tiers(view);
         let groups = groups(view, &tiers).into_iter().map(|(load, panic, hosts)| {
-            let weighted = hosts.into_iter().map(|host| (host, view.hosts.get(host).map_or(1, |h| h.weight))).collect();
+            let weighted =
+                hosts.into_iter().map(|host| (host, view.hosts.get(host).map_or(1, |h| h.weight))).collect();
             Group { load, panic, picker: Picker::new(view.cluster.balancing, weighted) }
         });
         Self { epoch, groups: groups.collect() }
@@ -55,7 +56,12 @@ impl Balancer {
     }
 
     /// Picks a host, preferring one that `avoid` does not hold for.
-    pub(crate) fn pick(&mut self, view: &ClusterView, avoid: impl Fn(usize) -> bool, attempts: u32) -> Option<Choice> {
+    pub(crate) fn pick(
+        &mut self,
+        view: &ClusterView,
+        avoid: impl Fn(usize) -> bool,
+        attempts: u32,
+    ) -> Option<Choice> {
         let at = self.choose_group()?;
         let group = self.groups.get_mut(at)?;
         let active = |host: usize| view.hosts.get(host).map_or(0, |h| h.state.active());
@@ -105,18 +111,25 @@ fn tiers(view: &ClusterView) -> Vec<Tier> {
 
 /// How many hosts take requests now.
 pub(crate) fn healthy_count(view: &ClusterView) -> usize {
-    view.hosts.iter().filter(|host| host.health == EndpointHealth::Healthy && !host.state.is_ejected()).count()
+    view.hosts
+        .iter()
+        .filter(|host| host.health == EndpointHealth::Healthy && !host.state.is_ejected())
+        .count()
 }
 
 /// Envoy's priority levels: each one takes its healthy share times the overprovisioning factor, the rest goes on to the next one;
 /// degraded hosts come after all healthy ones. Only where all together cannot take everything, the panic threshold is looked at.
 fn groups(view: &ClusterView, tiers: &[Tier]) -> Vec<(u32, bool, Vec<usize>)> {
     let factor = view.endpoints.as_ref().map_or(140, |endpoints| endpoints.overprovisioning.max(100));
-    let share = |part: usize, all: usize| if all == 0 { 0 } else { u32::try_from(part * factor as usize / all).unwrap_or(100).min(100) };
+    let share = |part: usize, all: usize| {
+        if all == 0 { 0 } else { u32::try_from(part * factor as usize / all).unwrap_or(100).min(100) }
+    };
     let classes = || tiers.iter().map(|t| (t, &t.healthy)).chain(tiers.iter().map(|t| (t, &t.degraded)));
     let available: u32 = classes().map(|(tier, hosts)| share(hosts.len(), tier.all.len())).sum();
     let threshold = usize::from(view.cluster.panic_threshold);
-    let panics = |tier: &Tier| available < 100 && (tier.healthy.len() + tier.degraded.len()) * 100 < threshold * tier.all.len();
+    let panics = |tier: &Tier| {
+        available < 100 && (tier.healthy.len() + tier.degraded.len()) * 100 < threshold * tier.all.len()
+    };
     if available == 0 {
         let first = tiers.iter().find(|tier| !tier.all.is_empty() && panics(tier));
         return first.map(|tier| vec![(100, true, tier.all.clone())]).unwrap_or_default();

@@ -37,7 +37,10 @@ impl PartialEq for ConnectSettings {
             (None, None) => true,
             _ => false,
         };
-        same_tls && self.protocol == other.protocol && self.connection == other.connection && self.timeout == other.timeout
+        same_tls
+            && self.protocol == other.protocol
+            && self.connection == other.connection
+            && self.timeout == other.timeout
     }
 }
 
@@ -90,7 +93,9 @@ pub(crate) async fn connect<B: RequestBody>(
 
 async fn transport(target: &Target) -> Result<Transport, ConnectError> {
     let tcp = match &target.address {
-        EndpointAddress::Socket(address) => TcpStream::connect(*address).await.map_err(|e| ConnectError::Tcp(e.into()))?,
+        EndpointAddress::Socket(address) => {
+            TcpStream::connect(*address).await.map_err(|e| ConnectError::Tcp(e.into()))?
+        }
         EndpointAddress::Name { host, port } => connect_name(host, *port).await?,
     };
     // Failure to set an option leaves a connection that works.
@@ -102,13 +107,17 @@ async fn transport(target: &Target) -> Result<Transport, ConnectError> {
     let config = tls.config.as_ref().map_err(|missing| ConnectError::TlsSettings(Arc::clone(missing)))?;
     let peer = tcp.peer_addr().map_err(|e| ConnectError::Tcp(e.into()))?;
     let name = tls.server_name(target.hostname.as_deref(), peer.ip());
-    let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.map_err(|e| ConnectError::Tls(e.into()))?;
+    let stream = TlsConnector::from(Arc::clone(config))
+        .connect(name, tcp)
+        .await
+        .map_err(|e| ConnectError::Tls(e.into()))?;
     Ok(Transport::Tls(Box::new(stream)))
 }
 
 /// Tries the addresses of a name, starting anywhere, until one takes the connection.
 async fn connect_name(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let resolved = tokio::net::lookup_host((host, port)).await.map_err(|e| ConnectError::Resolve(e.into()))?;
+    let resolved =
+        tokio::net::lookup_host((host, port)).await.map_err(|e| ConnectError::Resolve(e.into()))?;
     let mut addresses: Vec<SocketAddr> = resolved.collect();
     if !addresses.is_empty() {
         let start = rand::random_range(0..addresses.len());
@@ -160,11 +169,19 @@ async fn handshake<B: RequestBody>(
     }
 }
 
-fn drive(state: &Arc<ClusterState>, connection: impl Future<Output = hyper::Result<()>> + 'static, closed: impl FnOnce() + 'static) {
+fn drive(
+    state: &Arc<ClusterState>,
+    connection: impl Future<Output = hyper::Result<()>> + 'static,
+    closed: impl FnOnce() + 'static,
+) {
     let state = Arc::clone(state);
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
-            tracing::trace!(cluster = state.name(), error = &error as &dyn std::error::Error, "upstream connection ended");
+            tracing::trace!(
+                cluster = state.name(),
+                error = &error as &dyn std::error::Error,
+                "upstream connection ended"
+            );
         }
         closed();
     });

@@ -63,14 +63,22 @@ pub struct SendError<B> {
 }
 
 impl<B> SendError<B> {
-    pub(crate) fn unsent(kind: SendErrorKind, request: Request<B>, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn unsent(
+        kind: SendErrorKind,
+        request: Request<B>,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         Self { kind, sent: false, request: Some(Box::new(request)), source }
     }
 }
 
 impl<B> fmt::Debug for SendError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").field("kind", &self.kind).field("sent", &self.sent).field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("SendError")
+            .field("kind", &self.kind)
+            .field("sent", &self.sent)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 

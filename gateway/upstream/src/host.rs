@@ -109,14 +109,18 @@ impl HostState {
             0
         };
         let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit.max(1));
-        policy.is_some_and(|policy| reached(policy.consecutive_5xx, in_row) || reached(policy.consecutive_gateway_failure, gateway_in_row))
+        policy.is_some_and(|policy| {
+            reached(policy.consecutive_5xx, in_row)
+                || reached(policy.consecutive_gateway_failure, gateway_in_row)
+        })
     }
 
     /// Takes it out of service; gives the end of that, or none where it is out already.
     pub(crate) fn eject(&self, now: u64, policy: &OutlierDetection) -> Option<u64> {
         let times = self.ejections.load(Ordering::Relaxed).saturating_add(1);
         let longest = policy.max_ejection_time.max(policy.base_ejection_time);
-        let length = policy.base_ejection_time.saturating_mul(times).min(longest).max(Duration::from_millis(1));
+        let length =
+            policy.base_ejection_time.saturating_mul(times).min(longest).max(Duration::from_millis(1));
         let until = now.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)).max(1);
         self.ejected_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         self.ejections.store(times, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 //! The hold of one request on a connection.
 
 use crate::RequestBody;
-use crate::pool::{Http1Connection, Http2Connection, HostPool};
+use crate::pool::{HostPool, Http1Connection, Http2Connection};
 use std::rc::Rc;
 
 /// A connection lent to one request. Dropped before it was finished, an HTTP/1.1 connection closes and an HTTP/2 stream is reset.

@@ -44,6 +44,12 @@ use bytes::Bytes;
 use std::error::Error;
 
 /// The body of a request. It stays on its worker's thread, so it need not be `Send`.
-pub trait RequestBody: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
+pub trait RequestBody:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static
+{
+}
 
-impl<B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static> RequestBody for B {}
+impl<B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static>
+    RequestBody for B
+{
+}

@@ -144,6 +144,8 @@ impl Metric {
     /// Adds one where the number is below `limit`.
     pub(crate) fn add_below(&self, limit: u32) -> bool {
         let limit = u64::from(limit);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + 1)).is_ok()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + 1))
+            .is_ok()
     }
 }

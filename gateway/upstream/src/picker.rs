@@ -37,7 +37,9 @@ impl Picker {
             Balancing::RoundRobin if equal => Policy::Turn(rand::random_range(0..weighted.len().max(1))),
             Balancing::RoundRobin => deadlines(&weighted),
             Balancing::Random => Policy::Random(sums(&weighted, equal)),
-            Balancing::LeastRequest { choices } => Policy::LeastRequest { choices: choices.max(1), sums: sums(&weighted, equal) },
+            Balancing::LeastRequest { choices } => {
+                Policy::LeastRequest { choices: choices.max(1), sums: sums(&weighted, equal) }
+            }
         };
         Self { hosts: weighted.into_iter().map(|(host, _)| host).collect(), policy }
     }
@@ -80,9 +82,11 @@ fn deadlines(weighted: &[(usize, u32)]) -> Policy {
     let largest = weighted.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or(1);
     // Weights beyond the step would all round to the same turn.
     let scale = largest.div_ceil(STEP).max(1);
-    let steps: Vec<u64> = weighted.iter().map(|(_, weight)| STEP / (u64::from(*weight) / scale).max(1)).collect();
+    let steps: Vec<u64> =
+        weighted.iter().map(|(_, weight)| STEP / (u64::from(*weight) / scale).max(1)).collect();
     let offset = rand::random_range(0..STEP);
-    let heap = steps.iter().enumerate().map(|(at, step)| Reverse((offset % step.max(&1) + step, at))).collect();
+    let heap =
+        steps.iter().enumerate().map(|(at, step)| Reverse((offset % step.max(&1) + step, at))).collect();
     Policy::Deadline(heap, steps)
 }
 
@@ -128,7 +132,9 @@ mod tests {
     #[test]
     fn turns_are_exact() {
         assert_eq!(counts(Balancing::RoundRobin, &[1, 1, 1], 30), [10, 10, 10]);
-        for (got, wanted) in counts(Balancing::RoundRobin, &[1, 2, 5], 800).into_iter().zip([100_usize, 200, 500]) {
+        for (got, wanted) in
+            counts(Balancing::RoundRobin, &[1, 2, 5], 800).into_iter().zip([100_usize, 200, 500])
+        {
             assert!(got.abs_diff(wanted) <= 2, "{got} for {wanted}");
         }
     }

@@ -78,8 +78,24 @@ pub(crate) struct PoolTarget {
 impl<B: RequestBody> HostPool<B> {
     pub(crate) fn new(target: PoolTarget) -> Self {
         let PoolTarget { state, address, hostname, settings, limits, http2 } = target;
-        let inner = Inner { idle: Vec::new(), shared: Vec::new(), waiters: VecDeque::new(), connecting: 0, open: 0, draining: false };
-        Self { state, address, hostname, settings, limits, http2, negotiated: Cell::new(None), inner: RefCell::new(inner) }
+        let inner = Inner {
+            idle: Vec::new(),
+            shared: Vec::new(),
+            waiters: VecDeque::new(),
+            connecting: 0,
+            open: 0,
+            draining: false,
+        };
+        Self {
+            state,
+            address,
+            hostname,
+            settings,
+            limits,
+            http2,
+            negotiated: Cell::new(None),
+            inner: RefCell::new(inner),
+        }
     }
 
     /// A connection for one request: one that is there, else the first that comes free or comes up.
@@ -148,7 +164,10 @@ impl<B: RequestBody> HostPool<B> {
                 }
                 inner.open + inner.connecting == 0
             };
-            let Some(count) = ConnectionCount::open(&self.state, self.limits.get().max_connections, only) else { return };
+            let Some(count) = ConnectionCount::open(&self.state, self.limits.get().max_connections, only)
+            else {
+                return;
+            };
             self.inner.borrow_mut().connecting += 1;
             let pool = Rc::clone(self);
             tokio::task::spawn_local(async move { pool.open(count).await });
@@ -157,7 +176,8 @@ impl<B: RequestBody> HostPool<B> {
 
     /// Whether one connection is expected to serve many requests.
     fn multiplexes(&self) -> bool {
-        self.http2 || (self.settings.protocol == UpstreamProtocol::Auto && self.negotiated.get() != Some(false))
+        self.http2
+            || (self.settings.protocol == UpstreamProtocol::Auto && self.negotiated.get() != Some(false))
     }
 
     async fn open(self: Rc<Self>, count: ConnectionCount) {
@@ -185,9 +205,18 @@ impl<B: RequestBody> HostPool<B> {
         let now = Instant::now();
         self.negotiated.set(Some(matches!(established, Established::Http2(..))));
         match established {
-            Established::Http1(sender) => self.hand_out(Http1Connection { sender, opened: now, requests: 0, idle_since: now }, false),
+            Established::Http1(sender) => {
+                self.hand_out(Http1Connection { sender, opened: now, requests: 0, idle_since: now }, false)
+            }
             Established::Http2(sender, allowed) => {
-                let connection = Http2Connection { sender, allowed, streams: Cell::new(0), requests: Cell::new(0), opened: now, idle_since: Cell::new(now) };
+                let connection = Http2Connection {
+                    sender,
+                    allowed,
+                    streams: Cell::new(0),
+                    requests: Cell::new(0),
+                    opened: now,
+                    idle_since: Cell::new(now),
+                };
                 let connection = Rc::new(connection);
                 if !self.inner.borrow().draining {
                     self.inner.borrow_mut().shared.push(Rc::clone(&connection));
@@ -254,7 +283,9 @@ impl<B: RequestBody> HostPool<B> {
             let waiter = self.inner.borrow_mut().waiters.pop_front();
             let Some(waiter) = waiter else { return };
             let reused = connection.requests.get() > 0;
-            if let Err(Ok(unused)) = waiter.send(Ok(Lease::new(self, Link::Http2(Rc::clone(connection)), reused))) {
+            if let Err(Ok(unused)) =
+                waiter.send(Ok(Lease::new(self, Link::Http2(Rc::clone(connection)), reused)))
+            {
                 // Not dropped: that would come back here, once for each request that went away.
                 let _ = unused.into_unused();
             }
@@ -268,7 +299,8 @@ impl<B: RequestBody> HostPool<B> {
         inner.idle.retain(|connection| self.usable(connection, now));
         let limit = self.settings.connection.idle_timeout;
         inner.shared.retain(|c| {
-            let idle = c.streams.get() == 0 && limit.is_some_and(|limit| now.duration_since(c.idle_since.get()) >= limit);
+            let idle = c.streams.get() == 0
+                && limit.is_some_and(|limit| now.duration_since(c.idle_since.get()) >= limit);
             !c.sender.is_closed() && !idle
         });
     }

@@ -49,7 +49,8 @@ impl UpstreamRegistry {
             return Arc::clone(state);
         }
         let mut clusters = self.clusters.write();
-        let state = clusters.entry(name.into()).or_insert_with(|| Arc::new(ClusterState::new(name, self.started)));
+        let state =
+            clusters.entry(name.into()).or_insert_with(|| Arc::new(ClusterState::new(name, self.started)));
         Arc::clone(state)
     }
 
@@ -97,7 +98,10 @@ impl ClusterState {
     }
 
     /// States of these addresses: kept ones where they are known; the others are forgotten.
-    pub(crate) fn keep_hosts<'a>(&self, addresses: impl Iterator<Item = &'a EndpointAddress>) -> Vec<Arc<HostState>> {
+    pub(crate) fn keep_hosts<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a EndpointAddress>,
+    ) -> Vec<Arc<HostState>> {
         let mut hosts = self.hosts.lock();
         let mut kept = HashMap::with_capacity(hosts.len());
         let mut list = Vec::new();

@@ -109,7 +109,10 @@ pub(crate) async fn send<B: RequestBody>(
 /// Why nothing came back: the request where nothing of it was sent, and what the connection said.
 type TransmitError<B> = (Option<Request<B>>, Option<hyper::Error>);
 
-async fn transmit<B: RequestBody>(lease: &mut Lease<B>, request: Request<B>) -> Result<Response<Incoming>, TransmitError<B>> {
+async fn transmit<B: RequestBody>(
+    lease: &mut Lease<B>,
+    request: Request<B>,
+) -> Result<Response<Incoming>, TransmitError<B>> {
     let result = match lease.start() {
         Some(Link::Http1(connection)) => connection.sender.try_send_request(request).await,
         Some(Link::Http2(connection)) => connection.sender.clone().try_send_request(request).await,
@@ -118,8 +121,14 @@ async fn transmit<B: RequestBody>(lease: &mut Lease<B>, request: Request<B>) -> 
     result.map_err(|mut error| (error.take_message(), Some(error.into_error())))
 }
 
-fn with_body<B: RequestBody>(response: Response<Incoming>, lease: Lease<B>, active: ActiveRequest, connect: bool) -> Response<UpstreamBody<B>> {
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
+fn with_body<B: RequestBody>(
+    response: Response<Incoming>,
+    lease: Lease<B>,
+    active: ActiveRequest,
+    connect: bool,
+) -> Response<UpstreamBody<B>> {
+    let switched =
+        response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
     response.map(|incoming| match switched {
         true => UpstreamBody::switched(incoming, lease, active),
         false => UpstreamBody::new(incoming, lease, active),
@@ -128,11 +137,17 @@ fn with_body<B: RequestBody>(response: Response<Incoming>, lease: Lease<B>, acti
 
 fn failure<B>(error: Option<hyper::Error>, unsent: Option<Request<B>>) -> SendError<B> {
     let Some(error) = error else {
-        return SendError { kind: SendErrorKind::Reset, sent: unsent.is_none(), request: unsent.map(Box::new), source: None };
+        return SendError {
+            kind: SendErrorKind::Reset,
+            sent: unsent.is_none(),
+            request: unsent.map(Box::new),
+            source: None,
+        };
     };
     let refused = stream_error(&error).is_some_and(|h2| {
         let reason = h2.reason();
-        reason == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && reason == Some(h2::Reason::NO_ERROR))
+        reason == Some(h2::Reason::REFUSED_STREAM)
+            || (h2.is_go_away() && h2.is_remote() && reason == Some(h2::Reason::NO_ERROR))
     });
     let kind = if refused {
         SendErrorKind::Refused

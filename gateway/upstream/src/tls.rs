@@ -32,7 +32,12 @@ impl TlsSettings {
 }
 
 /// Builds TLS from a cluster's settings and its secrets, as far as they are there.
-pub(crate) fn settings(tls: &UpstreamTls, protocol: UpstreamProtocol, roots: Option<&Secret>, certificate: Option<&Secret>) -> TlsSettings {
+pub(crate) fn settings(
+    tls: &UpstreamTls,
+    protocol: UpstreamProtocol,
+    roots: Option<&Secret>,
+    certificate: Option<&Secret>,
+) -> TlsSettings {
     let sni = tls.sni.as_ref().and_then(|name| ServerName::try_from(name.to_string()).ok());
     TlsSettings { config: client_config(tls, protocol, roots, certificate).map(Arc::new), sni }
 }
@@ -45,24 +50,36 @@ fn client_config(
 ) -> Result<ClientConfig, Arc<str>> {
     let (roots, names) = match (&tls.roots, roots.map(|secret| &secret.kind)) {
         (None, _) => (None, Vec::new()),
-        (Some(_), Some(SecretKind::Validation(validation))) => (Some(Arc::clone(&validation.roots)), validation.names.to_vec()),
-        (Some(_), Some(SecretKind::Certificate(_))) => return Err("the secret of the roots holds a certificate".into()),
+        (Some(_), Some(SecretKind::Validation(validation))) => {
+            (Some(Arc::clone(&validation.roots)), validation.names.to_vec())
+        }
+        (Some(_), Some(SecretKind::Certificate(_))) => {
+            return Err("the secret of the roots holds a certificate".into());
+        }
         (Some(_), None) => return Err("the secret of the roots is not there".into()),
     };
     let key = match (&tls.certificate, certificate.map(|secret| &secret.kind)) {
         (None, _) => None,
         (Some(_), Some(SecretKind::Certificate(key))) => Some(Arc::clone(key)),
-        (Some(_), Some(SecretKind::Validation(_))) => return Err("the secret of the certificate holds roots".into()),
+        (Some(_), Some(SecretKind::Validation(_))) => {
+            return Err("the secret of the certificate holds roots".into());
+        }
         (Some(_), None) => return Err("the secret of the certificate is not there".into()),
     };
-    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let names = names.into_iter().chain(tls.names.iter().cloned()).collect();
     let verifier = Arc::new(Verifier { roots, names, provider: Arc::clone(&provider) });
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| Arc::from(error.to_string()))?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Arc::from(error.to_string()))?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match key {
         None => builder.with_no_client_auth(),
-        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key)))),
+        Some(key) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))))
+        }
     };
     config.alpn_protocols = alpn(tls, protocol);
     config.resumption = Resumption::in_memory_sessions(256);
@@ -99,7 +116,13 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
         let parsed = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.provider.signature_verification_algorithms.all)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        )?;
         if self.names.is_empty() || has_name(end_entity, &self.names) {
             Ok(ServerCertVerified::assertion())
         } else {
@@ -107,11 +130,21 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
@@ -146,6 +179,8 @@ fn matches_dns(wanted: &SanMatcher, dns: &str) -> bool {
 }
 
 fn matches_ip(wanted: &SanMatcher, octets: &[u8]) -> bool {
-    let address = <[u8; 4]>::try_from(octets).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
+    let address = <[u8; 4]>::try_from(octets)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
     address.is_ok_and(|address| wanted.matcher.is_match(address.to_string().as_bytes()))
 }

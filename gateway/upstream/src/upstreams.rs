@@ -56,7 +56,9 @@ impl<B: RequestBody> Clone for Upstreams<B> {
 
 impl<B: RequestBody> std::fmt::Debug for Upstreams<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstreams").field("clusters", &self.inner.clusters.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Upstreams")
+            .field("clusters", &self.inner.clusters.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +76,12 @@ impl<B: RequestBody> Upstreams<B> {
     ///
     /// # Errors
     /// Where the cluster is unknown or has no host that takes requests.
-    pub fn pick(&self, snapshot: &Snapshot, cluster: &str, context: &PickContext<'_>) -> Result<Picked<B>, PickError> {
+    pub fn pick(
+        &self,
+        snapshot: &Snapshot,
+        cluster: &str,
+        context: &PickContext<'_>,
+    ) -> Result<Picked<B>, PickError> {
         let cluster = self.cluster(snapshot, cluster).ok_or(PickError::NoCluster)?;
         let host = cluster.pick(context.tried, context.attempts)?;
         Ok(Picked { cluster, host })
@@ -85,7 +92,11 @@ impl<B: RequestBody> Upstreams<B> {
     ///
     /// # Errors
     /// Where no answer came; the error says whether anything was sent, and gives the request back where nothing was.
-    pub async fn send(&self, picked: &Picked<B>, request: Request<B>) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
+    pub async fn send(
+        &self,
+        picked: &Picked<B>,
+        request: Request<B>,
+    ) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
         let pool = Rc::clone(picked.host.pool(request.version()));
         send::send(&pool, &picked.host.state, &picked.cluster.view.cluster, request).await
     }
@@ -106,10 +117,14 @@ impl<B: RequestBody> Upstreams<B> {
     fn cluster(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<WorkerCluster<B>>> {
         let (cluster, endpoints) = snapshot.cluster(name)?;
         let known = self.inner.clusters.borrow().get(name).cloned();
-        if let Some(known) = known.as_ref().filter(|known| known.view.is_current(snapshot, cluster, endpoints)) {
+        if let Some(known) =
+            known.as_ref().filter(|known| known.view.is_current(snapshot, cluster, endpoints))
+        {
             return Some(Rc::clone(known));
         }
-        let state = known.as_ref().map_or_else(|| self.inner.registry.cluster(name), |known| Arc::clone(&known.state));
+        let state = known
+            .as_ref()
+            .map_or_else(|| self.inner.registry.cluster(name), |known| Arc::clone(&known.state));
         let view = ClusterView::obtain(&state, snapshot, cluster, endpoints);
         let made = Rc::new(WorkerCluster::new(state, view, known.as_deref()));
         self.inner.clusters.borrow_mut().insert(name.into(), Rc::clone(&made));
@@ -157,7 +172,8 @@ impl<B: RequestBody> Picked<B> {
     #[must_use]
     pub fn permit_retry(&self) -> Option<RetryPermit> {
         let metrics = &self.cluster.state.metrics;
-        if !metrics.upstream_rq_retry_active.add_below(self.cluster.view.cluster.circuit_breakers.max_retries) {
+        if !metrics.upstream_rq_retry_active.add_below(self.cluster.view.cluster.circuit_breakers.max_retries)
+        {
             metrics.upstream_rq_retry_overflow.add(1);
             return None;
         }
@@ -168,7 +184,10 @@ impl<B: RequestBody> Picked<B> {
 
 impl<B: RequestBody> std::fmt::Debug for Picked<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Picked").field("cluster", &self.cluster.state.name()).field("host", self.address()).finish()
+        f.debug_struct("Picked")
+            .field("cluster", &self.cluster.state.name())
+            .field("host", self.address())
+            .finish()
     }
 }
 

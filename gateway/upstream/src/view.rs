@@ -35,7 +35,12 @@ pub(crate) struct ViewHost {
 
 impl ClusterView {
     /// Whether the view is what the snapshot says.
-    pub(crate) fn is_current(&self, snapshot: &Snapshot, cluster: &Arc<Cluster>, endpoints: Option<&Arc<Endpoints>>) -> bool {
+    pub(crate) fn is_current(
+        &self,
+        snapshot: &Snapshot,
+        cluster: &Arc<Cluster>,
+        endpoints: Option<&Arc<Endpoints>>,
+    ) -> bool {
         Arc::ptr_eq(&self.cluster, cluster)
             && same(self.endpoints.as_ref(), endpoints)
             && same(self.roots.as_ref(), roots(snapshot, cluster))
@@ -43,7 +48,12 @@ impl ClusterView {
     }
 
     /// The view for a snapshot: the one that another worker built already, or a new one.
-    pub(crate) fn obtain(state: &ClusterState, snapshot: &Snapshot, cluster: &Arc<Cluster>, endpoints: Option<&Arc<Endpoints>>) -> Arc<Self> {
+    pub(crate) fn obtain(
+        state: &ClusterState,
+        snapshot: &Snapshot,
+        cluster: &Arc<Cluster>,
+        endpoints: Option<&Arc<Endpoints>>,
+    ) -> Arc<Self> {
         let mut current = state.view.lock();
         if let Some(view) = current.as_ref().filter(|view| view.is_current(snapshot, cluster, endpoints)) {
             return Arc::clone(view);
@@ -73,9 +83,16 @@ impl ClusterView {
         let tls = match (&cluster.tls, same_tls) {
             (None, _) => None,
             (Some(_), Some(view)) => view.tls.clone(),
-            (Some(tls), None) => Some(Arc::new(tls::settings(tls, cluster.protocol, roots.as_deref(), certificate.as_deref()))),
+            (Some(tls), None) => {
+                Some(Arc::new(tls::settings(tls, cluster.protocol, roots.as_deref(), certificate.as_deref())))
+            }
         };
-        let placed = || endpoints.into_iter().flat_map(|all| &all.localities).flat_map(|l| l.endpoints.iter().map(|e| (l.priority, e)));
+        let placed = || {
+            endpoints
+                .into_iter()
+                .flat_map(|all| &all.localities)
+                .flat_map(|l| l.endpoints.iter().map(|e| (l.priority, e)))
+        };
         let states = state.keep_hosts(placed().map(|(_, endpoint)| &endpoint.address));
         let hosts = placed().zip(states).map(|((priority, endpoint), state)| ViewHost {
             state,

@@ -37,7 +37,9 @@ fn prepare_http1<B>(request: &mut Request<B>) -> Result<(), FormError> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| FormError::NoAuthority)?;
         request.headers_mut().insert(HOST, host);
     }
-    if *request.method() != Method::CONNECT && (request.uri().authority().is_some() || request.uri().scheme().is_some()) {
+    if *request.method() != Method::CONNECT
+        && (request.uri().authority().is_some() || request.uri().scheme().is_some())
+    {
         let mut parts = Parts::default();
         parts.path_and_query = Some(path_of(request.uri()));
         *request.uri_mut() = Uri::from_parts(parts).map_err(FormError::Target)?;
@@ -49,7 +51,9 @@ fn prepare_http1<B>(request: &mut Request<B>) -> Result<(), FormError> {
 fn prepare_http2<B>(request: &mut Request<B>, scheme: &str) -> Result<(), FormError> {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);
-    if request.uri().authority().is_some() && (request.uri().scheme().is_some() || *request.method() == Method::CONNECT) {
+    if request.uri().authority().is_some()
+        && (request.uri().scheme().is_some() || *request.method() == Method::CONNECT)
+    {
         return Ok(());
     }
     let authority = match (request.uri().authority(), host) {
@@ -82,7 +86,10 @@ mod tests {
         assert_eq!((request.version(), request.headers().get(HOST)), (Version::HTTP_2, None));
         prepare(&mut request, false, "https").unwrap();
         assert_eq!(request.uri(), "/a?b=c");
-        assert_eq!((request.version(), request.headers()[HOST].to_str().unwrap()), (Version::HTTP_11, "shop.example:8080"));
+        assert_eq!(
+            (request.version(), request.headers()[HOST].to_str().unwrap()),
+            (Version::HTTP_11, "shop.example:8080")
+        );
     }
 
     #[test]

@@ -58,16 +58,29 @@ impl<B: RequestBody> WorkerCluster<B> {
         let settings = kept.map_or_else(|| Rc::new(wanted), |before| Rc::clone(&before.settings));
         let limits = kept.map_or_else(Rc::default, |before| Rc::clone(&before.limits));
         limits.set(view.cluster.circuit_breakers);
-        let parts = Rc::new(TargetParts { state: Arc::clone(&state), settings: Rc::clone(&settings), limits: Rc::clone(&limits) });
-        let known: HashMap<&EndpointAddress, &Rc<WorkerHost<B>>> =
-            kept.into_iter().flat_map(|before| &before.hosts).map(|host| (host.state.address(), host)).collect();
+        let parts = Rc::new(TargetParts {
+            state: Arc::clone(&state),
+            settings: Rc::clone(&settings),
+            limits: Rc::clone(&limits),
+        });
+        let known: HashMap<&EndpointAddress, &Rc<WorkerHost<B>>> = kept
+            .into_iter()
+            .flat_map(|before| &before.hosts)
+            .map(|host| (host.state.address(), host))
+            .collect();
         let host_of = |host: &ViewHost| {
-            let same = known.get(host.state.address()).filter(|old| old.hostname == host.hostname && Arc::ptr_eq(&old.state, &host.state));
+            let same = known
+                .get(host.state.address())
+                .filter(|old| old.hostname == host.hostname && Arc::ptr_eq(&old.state, &host.state));
             same.map_or_else(|| Rc::new(WorkerHost::new(host, &parts)), |old| Rc::clone(old))
         };
         let hosts: Vec<_> = view.hosts.iter().map(host_of).collect();
         if let Some(before) = before {
-            before.hosts.iter().filter(|old| !hosts.iter().any(|host| Rc::ptr_eq(host, old))).for_each(|old| old.drain());
+            before
+                .hosts
+                .iter()
+                .filter(|old| !hosts.iter().any(|host| Rc::ptr_eq(host, old)))
+                .for_each(|old| old.drain());
         }
         let balancer = RefCell::new(Balancer::new(&view, state.health_epoch()));
         state.metrics.membership_healthy.set(healthy_count(&view) as u64);
@@ -75,14 +88,21 @@ impl<B: RequestBody> WorkerCluster<B> {
     }
 
     /// Picks a host.
-    pub(crate) fn pick(&self, tried: &[Arc<HostState>], attempts: u32) -> Result<Rc<WorkerHost<B>>, PickError> {
+    pub(crate) fn pick(
+        &self,
+        tried: &[Arc<HostState>],
+        attempts: u32,
+    ) -> Result<Rc<WorkerHost<B>>, PickError> {
         let epoch = self.state.health_epoch();
         let mut balancer = self.balancer.borrow_mut();
         if balancer.epoch() != epoch {
             *balancer = Balancer::new(&self.view, epoch);
             self.state.metrics.membership_healthy.set(healthy_count(&self.view) as u64);
         }
-        let avoid = |at: usize| !tried.is_empty() && self.hosts.get(at).is_some_and(|host| tried.iter().any(|t| Arc::ptr_eq(t, &host.state)));
+        let avoid = |at: usize| {
+            !tried.is_empty()
+                && self.hosts.get(at).is_some_and(|host| tried.iter().any(|t| Arc::ptr_eq(t, &host.state)))
+        };
         let choice = balancer.pick(&self.view, avoid, attempts);
         let found = choice.and_then(|choice| self.hosts.get(choice.host).map(|host| (choice.panic, host)));
         let Some((panic, host)) = found else {

@@ -7,9 +7,14 @@ use crate::decode::headers::mutations;
 use crate::decode::retry::retry_policy;
 use crate::decode::strings::{fraction, replacement};
 use crate::decode::{Fault, Scope, fields, number, truth};
-use crate::{Forward, HeaderMutations, HostRewrite, Mirror, PathRewrite, UpgradeRule, WeightedCluster, WeightedClusters};
+use crate::{
+    Forward, HeaderMutations, HostRewrite, Mirror, PathRewrite, UpgradeRule, WeightedCluster,
+    WeightedClusters,
+};
 use gateway_xds_api::pb::envoy::config::route::v3 as pb;
-use gateway_xds_api::pb::envoy::config::route::v3::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier};
+use gateway_xds_api::pb::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+};
 use gateway_xds_api::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
 use gateway_xds_api::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -40,7 +45,9 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
         Err(_) => return Err(scope.field_fault("cluster_not_found_response_code", "is unknown")),
     };
     let clusters = clusters(scope, cluster_specifier)?;
-    let retry = retry_policy.map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy))).transpose()?;
+    let retry = retry_policy
+        .map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy)))
+        .transpose()?;
     Ok(Forward {
         clusters,
         cluster_not_found,
@@ -70,8 +77,12 @@ fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<We
             response_headers: HeaderMutations::default(),
             host_rewrite: None,
         }],
-        ClusterSpecifier::WeightedClusters(weighted) => scope.at("weighted_clusters", |scope| weighted_clusters(scope, weighted))?,
-        ClusterSpecifier::ClusterHeader(_) => return Err(scope.field_fault("cluster_header", "is not supported; name the cluster")),
+        ClusterSpecifier::WeightedClusters(weighted) => {
+            scope.at("weighted_clusters", |scope| weighted_clusters(scope, weighted))?
+        }
+        ClusterSpecifier::ClusterHeader(_) => {
+            return Err(scope.field_fault("cluster_header", "is not supported; name the cluster"));
+        }
         ClusterSpecifier::ClusterSpecifierPlugin(_) | ClusterSpecifier::InlineClusterSpecifierPlugin(_) => {
             return Err(scope.field_fault("cluster_specifier_plugin", "is not supported; name the cluster"));
         }
@@ -84,7 +95,10 @@ fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<We
 }
 
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-fn weighted_clusters(scope: &mut Scope, weighted: pb::WeightedCluster) -> Result<Vec<WeightedCluster>, Fault> {
+fn weighted_clusters(
+    scope: &mut Scope,
+    weighted: pb::WeightedCluster,
+) -> Result<Vec<WeightedCluster>, Fault> {
     fields!(scope, weighted => pb::WeightedCluster {
         use { clusters }
         warn { random_value_specifier }
@@ -93,7 +107,10 @@ fn weighted_clusters(scope: &mut Scope, weighted: pb::WeightedCluster) -> Result
     scope.each("clusters", clusters, weighted_cluster)
 }
 
-fn weighted_cluster(scope: &mut Scope, cluster: pb::weighted_cluster::ClusterWeight) -> Result<WeightedCluster, Fault> {
+fn weighted_cluster(
+    scope: &mut Scope,
+    cluster: pb::weighted_cluster::ClusterWeight,
+) -> Result<WeightedCluster, Fault> {
     fields!(scope, cluster => pb::weighted_cluster::ClusterWeight {
         use {
             name, cluster_header, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add, response_headers_to_remove,
@@ -107,7 +124,9 @@ fn weighted_cluster(scope: &mut Scope, cluster: pb::weighted_cluster::ClusterWei
     }
     let host_rewrite = match host_rewrite_specifier {
         None => None,
-        Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(authority(scope, "host_rewrite_literal", &host)?),
+        Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host)) => {
+            Some(authority(scope, "host_rewrite_literal", &host)?)
+        }
     };
     Ok(WeightedCluster {
         name: name.into(),
@@ -120,10 +139,17 @@ fn weighted_cluster(scope: &mut Scope, cluster: pb::weighted_cluster::ClusterWei
 
 fn authority(scope: &Scope, field: &str, host: &str) -> Result<HeaderValue, Fault> {
     let valid = host.parse::<http::uri::Authority>().is_ok();
-    HeaderValue::from_str(host).ok().filter(|_| valid).ok_or_else(|| scope.field_fault(field, "is not a host with an optional port"))
+    HeaderValue::from_str(host)
+        .ok()
+        .filter(|_| valid)
+        .ok_or_else(|| scope.field_fault(field, "is not a host with an optional port"))
 }
 
-fn path_rewrite_of(scope: &mut Scope, prefix: String, regex: Option<RegexMatchAndSubstitute>) -> Result<Option<PathRewrite>, Fault> {
+fn path_rewrite_of(
+    scope: &mut Scope,
+    prefix: String,
+    regex: Option<RegexMatchAndSubstitute>,
+) -> Result<Option<PathRewrite>, Fault> {
     match (prefix.is_empty(), regex) {
         (false, Some(_)) => Err(scope.field_fault("regex_rewrite", "cannot stand beside prefix_rewrite")),
         (false, None) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
@@ -135,22 +161,35 @@ fn path_rewrite_of(scope: &mut Scope, prefix: String, regex: Option<RegexMatchAn
     }
 }
 
-fn host_rewrite(scope: &Scope, specifier: Option<HostRewriteSpecifier>) -> Result<Option<HostRewrite>, Fault> {
+fn host_rewrite(
+    scope: &Scope,
+    specifier: Option<HostRewriteSpecifier>,
+) -> Result<Option<HostRewrite>, Fault> {
     Ok(match specifier {
         None => None,
-        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(HostRewrite::Literal(authority(scope, "host_rewrite_literal", &host)?)),
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => {
+            Some(HostRewrite::Literal(authority(scope, "host_rewrite_literal", &host)?))
+        }
         Some(HostRewriteSpecifier::AutoHostRewrite(auto)) => auto.value.then_some(HostRewrite::FromEndpoint),
         Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
-            let name = HeaderName::try_from(name.as_str()).map_err(|_| scope.field_fault("host_rewrite_header", "is not a header name"))?;
+            let name = HeaderName::try_from(name.as_str())
+                .map_err(|_| scope.field_fault("host_rewrite_header", "is not a header name"))?;
             Some(HostRewrite::Header(name))
         }
-        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => return Err(scope.field_fault("host_rewrite_path_regex", "is not supported")),
-        Some(HostRewriteSpecifier::HostRewrite(_)) => return Err(scope.field_fault("host_rewrite", "is not supported; use host_rewrite_literal")),
+        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => {
+            return Err(scope.field_fault("host_rewrite_path_regex", "is not supported"));
+        }
+        Some(HostRewriteSpecifier::HostRewrite(_)) => {
+            return Err(scope.field_fault("host_rewrite", "is not supported; use host_rewrite_literal"));
+        }
     })
 }
 
 /// Copies of requests.
-pub(crate) fn mirrors(scope: &mut Scope, policies: Vec<pb::route_action::RequestMirrorPolicy>) -> Result<Box<[Mirror]>, Fault> {
+pub(crate) fn mirrors(
+    scope: &mut Scope,
+    policies: Vec<pb::route_action::RequestMirrorPolicy>,
+) -> Result<Box<[Mirror]>, Fault> {
     let mirrors = scope.each("request_mirror_policies", policies, |scope, policy| {
         fields!(scope, policy => pb::route_action::RequestMirrorPolicy {
             use { cluster, cluster_header, runtime_fraction }
@@ -160,7 +199,8 @@ pub(crate) fn mirrors(scope: &mut Scope, policies: Vec<pb::route_action::Request
         if cluster.is_empty() || !cluster_header.is_empty() {
             return Err(scope.field_fault("cluster", "must be named; cluster_header is not supported"));
         }
-        let fraction = runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
+        let fraction =
+            runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
         Ok(Mirror { cluster: cluster.into(), fraction })
     })?;
     Ok(mirrors.into())

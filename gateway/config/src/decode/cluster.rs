@@ -8,11 +8,16 @@ use crate::decode::endpoints::endpoints;
 use crate::decode::http::{http1, http2};
 use crate::decode::tls::{over_ads, upstream};
 use crate::decode::{Fault, Scope, fields, number, type_name};
-use crate::{Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, EndpointAddress, Endpoints, UpstreamProtocol};
+use crate::{
+    Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, EndpointAddress, Endpoints,
+    UpstreamProtocol,
+};
 use gateway_xds_api::pb::envoy::config::cluster::v3::{self as pb, cluster};
 use gateway_xds_api::pb::envoy::config::core::v3 as core;
 use gateway_xds_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{self as http_pb, http_protocol_options as options_pb};
+use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{
+    self as http_pb, http_protocol_options as options_pb,
+};
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
 use std::collections::HashMap;
@@ -60,26 +65,37 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
     extension_options(scope, &mut http, typed_extension_protocol_options)?;
     if let Some(options) = upstream_connection_options {
         scope.unused("upstream_connection_options.happy_eyeballs_config", &options.happy_eyeballs_config);
-        http.connection.tcp_keepalive = options.tcp_keepalive.map(|keepalive| Duration::from_secs(number(keepalive.keepalive_time).unwrap_or(7200).into()));
+        http.connection.tcp_keepalive = options
+            .tcp_keepalive
+            .map(|keepalive| Duration::from_secs(number(keepalive.keepalive_time).unwrap_or(7200).into()));
     }
     let tls = scope.at("transport_socket", |scope| upstream(scope, transport_socket))?;
     if http.protocol == UpstreamProtocol::Auto && tls.is_none() {
-        return Err(scope.field_fault("auto_config", "needs a tls transport_socket, which negotiates the protocol"));
+        return Err(
+            scope.field_fault("auto_config", "needs a tls transport_socket, which negotiates the protocol")
+        );
     }
     if !health_checks.is_empty() {
-        scope.warn("health_checks", "are kept, but not run yet; endpoints count as healthy as their source says");
+        scope.warn(
+            "health_checks",
+            "are kept, but not run yet; endpoints count as healthy as their source says",
+        );
     }
     Ok(Cluster {
         name: name.into(),
         discovery,
-        connect_timeout: scope.limit("connect_timeout", connect_timeout, None)?.unwrap_or(Duration::from_secs(5)),
+        connect_timeout: scope
+            .limit("connect_timeout", connect_timeout, None)?
+            .unwrap_or(Duration::from_secs(5)),
         balancing: balancing(scope, lb_policy, lb_config)?,
         panic_threshold: common_lb(scope, common_lb_config.unwrap_or_default())?,
         protocol: http.protocol,
         connection: http.connection,
         tls,
         circuit_breakers: breakers(scope, circuit_breakers.unwrap_or_default()),
-        outlier_detection: outlier_detection.map(|outliers| scope.at("outlier_detection", |scope| outlier(scope, outliers))).transpose()?,
+        outlier_detection: outlier_detection
+            .map(|outliers| scope.at("outlier_detection", |scope| outlier(scope, outliers)))
+            .transpose()?,
         health_checks: scope.each("health_checks", health_checks, health_check)?.into(),
     })
 }
@@ -111,19 +127,29 @@ fn discovery(
         }
     };
     if kind == cluster::DiscoveryType::Eds {
-        let cluster::EdsClusterConfig { eds_config, service_name } = scope.required("eds_cluster_config", eds)?;
+        let cluster::EdsClusterConfig { eds_config, service_name } =
+            scope.required("eds_cluster_config", eds)?;
         over_ads(scope, "eds_cluster_config.eds_config", eds_config)?;
-        return Ok(Discovery::Eds { service_name: Some(service_name).filter(|name| !name.is_empty()).map(Into::into) });
+        return Ok(Discovery::Eds {
+            service_name: Some(service_name).filter(|name| !name.is_empty()).map(Into::into),
+        });
     }
     let assignment = assignment.unwrap_or_default();
     let written: Endpoints = scope.at("load_assignment", |scope| endpoints(scope, assignment))?;
-    let named = written.localities.iter().flat_map(|l| &l.endpoints).any(|e| matches!(e.address, EndpointAddress::Name { .. }));
+    let named = written
+        .localities
+        .iter()
+        .flat_map(|l| &l.endpoints)
+        .any(|e| matches!(e.address, EndpointAddress::Name { .. }));
     match kind {
-        cluster::DiscoveryType::Static if named => Err(scope.field_fault("load_assignment", "a STATIC cluster needs ip addresses; use STRICT_DNS for names")),
+        cluster::DiscoveryType::Static if named => Err(scope
+            .field_fault("load_assignment", "a STATIC cluster needs ip addresses; use STRICT_DNS for names")),
         cluster::DiscoveryType::Static => Ok(Discovery::Static(Arc::new(written))),
         cluster::DiscoveryType::StrictDns => Ok(Discovery::StrictDns(Arc::new(written), dns)),
         cluster::DiscoveryType::LogicalDns => Ok(Discovery::LogicalDns(Arc::new(written), dns)),
-        cluster::DiscoveryType::Eds | cluster::DiscoveryType::OriginalDst => Err(scope.field_fault("type", "ORIGINAL_DST is not supported")),
+        cluster::DiscoveryType::Eds | cluster::DiscoveryType::OriginalDst => {
+            Err(scope.field_fault("type", "ORIGINAL_DST is not supported"))
+        }
     }
 }
 
@@ -142,7 +168,9 @@ fn balancing(scope: &mut Scope, policy: i32, config: Option<cluster::LbConfig>) 
     };
     match cluster::LbPolicy::try_from(policy) {
         Ok(cluster::LbPolicy::RoundRobin) => Ok(Balancing::RoundRobin),
-        Ok(cluster::LbPolicy::LeastRequest) => Ok(Balancing::LeastRequest { choices: choices.unwrap_or(2).clamp(2, 32) }),
+        Ok(cluster::LbPolicy::LeastRequest) => {
+            Ok(Balancing::LeastRequest { choices: choices.unwrap_or(2).clamp(2, 32) })
+        }
         Ok(cluster::LbPolicy::Random) => Ok(Balancing::Random),
         Ok(cluster::LbPolicy::RingHash | cluster::LbPolicy::Maglev) => {
             scope.warn("lb_policy", "consistent hashing is not there yet; ROUND_ROBIN is used");
@@ -175,7 +203,11 @@ struct HttpOptions {
     connection: ConnectionSettings,
 }
 
-fn extension_options(scope: &mut Scope, http: &mut HttpOptions, options: HashMap<String, Any>) -> Result<(), Fault> {
+fn extension_options(
+    scope: &mut Scope,
+    http: &mut HttpOptions,
+    options: HashMap<String, Any>,
+) -> Result<(), Fault> {
     for (name, any) in options {
         scope.at(format_args!("typed_extension_protocol_options[{name:?}]"), |scope| {
             if type_name(&any) != HTTP_OPTIONS {
@@ -187,7 +219,11 @@ fn extension_options(scope: &mut Scope, http: &mut HttpOptions, options: HashMap
     Ok(())
 }
 
-fn http_options(scope: &mut Scope, http: &mut HttpOptions, options: http_pb::HttpProtocolOptions) -> Result<(), Fault> {
+fn http_options(
+    scope: &mut Scope,
+    http: &mut HttpOptions,
+    options: http_pb::HttpProtocolOptions,
+) -> Result<(), Fault> {
     fields!(scope, options => http_pb::HttpProtocolOptions {
         use { common_http_protocol_options, upstream_protocol_options, upstream_http_protocol_options }
         warn { http_filters, header_validation_config, outlier_detection, request_mirror_policies, hash_policy, retry_policy }
@@ -198,30 +234,39 @@ fn http_options(scope: &mut Scope, http: &mut HttpOptions, options: http_pb::Htt
         scope.unused("upstream_http_protocol_options", &options);
     }
     if let Some(common) = common_http_protocol_options {
-        scope.at("common_http_protocol_options", |scope| connection_options(scope, &mut http.connection, common))?;
+        scope.at("common_http_protocol_options", |scope| {
+            connection_options(scope, &mut http.connection, common)
+        })?;
     }
     match upstream_protocol_options {
         None => {}
-        Some(options_pb::UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => scope.at("explicit_http_config", |scope| {
-            use options_pb::explicit_http_config::ProtocolConfig;
-            match explicit.protocol_config {
-                None => Err(scope.field_fault("protocol_config", "is missing")),
-                Some(ProtocolConfig::HttpProtocolOptions(options)) => {
-                    http1(scope, options);
-                    http.protocol = UpstreamProtocol::Http1;
-                    Ok(())
+        Some(options_pb::UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
+            scope.at("explicit_http_config", |scope| {
+                use options_pb::explicit_http_config::ProtocolConfig;
+                match explicit.protocol_config {
+                    None => Err(scope.field_fault("protocol_config", "is missing")),
+                    Some(ProtocolConfig::HttpProtocolOptions(options)) => {
+                        http1(scope, options);
+                        http.protocol = UpstreamProtocol::Http1;
+                        Ok(())
+                    }
+                    Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                        http.protocol = UpstreamProtocol::Http2;
+                        stream_options(scope, &mut http.connection, options);
+                        Ok(())
+                    }
+                    Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
+                        Err(scope.field_fault("http3_protocol_options", "is not supported"))
+                    }
                 }
-                Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
-                    http.protocol = UpstreamProtocol::Http2;
-                    stream_options(scope, &mut http.connection, options);
-                    Ok(())
-                }
-                Some(ProtocolConfig::Http3ProtocolOptions(_)) => Err(scope.field_fault("http3_protocol_options", "is not supported")),
-            }
-        })?,
+            })?
+        }
         Some(options_pb::UpstreamProtocolOptions::UseDownstreamProtocolConfig(options)) => {
             http.protocol = UpstreamProtocol::Downstream;
-            scope.unused("use_downstream_protocol_config.http3_protocol_options", &options.http3_protocol_options);
+            scope.unused(
+                "use_downstream_protocol_config.http3_protocol_options",
+                &options.http3_protocol_options,
+            );
             stream_options(scope, &mut http.connection, options.http2_protocol_options.unwrap_or_default());
         }
         Some(options_pb::UpstreamProtocolOptions::AutoConfig(options)) => {
@@ -233,14 +278,22 @@ fn http_options(scope: &mut Scope, http: &mut HttpOptions, options: http_pb::Htt
     Ok(())
 }
 
-fn stream_options(scope: &mut Scope, connection: &mut ConnectionSettings, options: core::Http2ProtocolOptions) {
+fn stream_options(
+    scope: &mut Scope,
+    connection: &mut ConnectionSettings,
+    options: core::Http2ProtocolOptions,
+) {
     let streams = scope.at("http2_protocol_options", |scope| http2(scope, options));
     connection.max_concurrent_streams = streams.max_concurrent;
     connection.initial_stream_window = streams.stream_window;
     connection.initial_connection_window = streams.connection_window;
 }
 
-fn connection_options(scope: &mut Scope, connection: &mut ConnectionSettings, options: core::HttpProtocolOptions) -> Result<(), Fault> {
+fn connection_options(
+    scope: &mut Scope,
+    connection: &mut ConnectionSettings,
+    options: core::HttpProtocolOptions,
+) -> Result<(), Fault> {
     fields!(scope, options => core::HttpProtocolOptions {
         use { idle_timeout, max_connection_duration, max_requests_per_connection }
         warn { max_connection_duration_jitter, max_response_headers_kb, max_headers_count, max_stream_duration, headers_with_underscores_action }
@@ -248,6 +301,7 @@ fn connection_options(scope: &mut Scope, connection: &mut ConnectionSettings, op
     });
     connection.idle_timeout = scope.limit("idle_timeout", idle_timeout, Some(Duration::from_hours(1)))?;
     connection.max_duration = scope.limit("max_connection_duration", max_connection_duration, None)?;
-    connection.max_requests = number(max_requests_per_connection).filter(|count| *count > 0).or(connection.max_requests);
+    connection.max_requests =
+        number(max_requests_per_connection).filter(|count| *count > 0).or(connection.max_requests);
     Ok(())
 }

@@ -57,17 +57,23 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
         scope.warn("split_external_local_origin_errors", "failures without an answer count as 5xx");
     }
     let enforced = |share: Option<u32>, default: u32| share.unwrap_or(default) > 0;
-    let base_ejection_time = scope.duration("base_ejection_time", base_ejection_time)?.unwrap_or(Duration::from_secs(30));
+    let base_ejection_time =
+        scope.duration("base_ejection_time", base_ejection_time)?.unwrap_or(Duration::from_secs(30));
     let percent = number(max_ejection_percent).unwrap_or(10);
     Ok(OutlierDetection {
-        consecutive_5xx: enforced(number(enforcing_consecutive_5xx), 100).then(|| number(consecutive_5xx).unwrap_or(5)),
+        consecutive_5xx: enforced(number(enforcing_consecutive_5xx), 100)
+            .then(|| number(consecutive_5xx).unwrap_or(5)),
         consecutive_gateway_failure: enforced(number(enforcing_consecutive_gateway_failure), 0)
             .then(|| number(consecutive_gateway_failure).unwrap_or(5)),
-        consecutive_local_origin_failure: (split_external_local_origin_errors && enforced(number(enforcing_consecutive_local_origin_failure), 100))
-            .then(|| number(consecutive_local_origin_failure).unwrap_or(5)),
+        consecutive_local_origin_failure: (split_external_local_origin_errors
+            && enforced(number(enforcing_consecutive_local_origin_failure), 100))
+        .then(|| number(consecutive_local_origin_failure).unwrap_or(5)),
         interval: scope.duration("interval", interval)?.unwrap_or(Duration::from_secs(10)),
         base_ejection_time,
-        max_ejection_time: scope.duration("max_ejection_time", max_ejection_time)?.unwrap_or(Duration::from_mins(5)).max(base_ejection_time),
+        max_ejection_time: scope
+            .duration("max_ejection_time", max_ejection_time)?
+            .unwrap_or(Duration::from_mins(5))
+            .max(base_ejection_time),
         max_ejection_percent: u8::try_from(percent.min(100)).unwrap_or(100),
     })
 }
@@ -100,12 +106,18 @@ fn probe(scope: &mut Scope, checker: Option<check_pb::HealthChecker>) -> Result<
         check_pb::HealthChecker::HttpHealthCheck(http) => {
             let range = |scope: &mut Scope, range: gateway_xds_api::pb::envoy::r#type::v3::Int64Range| {
                 let (start, end) = (u16::try_from(range.start), u16::try_from(range.end));
-                start.ok().zip(end.ok()).map(|(start, end)| start..end).ok_or_else(|| scope.fault("is not a range of status codes"))
+                start
+                    .ok()
+                    .zip(end.ok())
+                    .map(|(start, end)| start..end)
+                    .ok_or_else(|| scope.fault("is not a range of status codes"))
             };
             HealthProbe::Http {
                 path: http.path.into(),
                 host: Some(http.host).filter(|host| !host.is_empty()).map(Into::into),
-                expected: scope.each("http_health_check.expected_statuses", http.expected_statuses, range)?.into(),
+                expected: scope
+                    .each("http_health_check.expected_statuses", http.expected_statuses, range)?
+                    .into(),
             }
         }
         check_pb::HealthChecker::TcpHealthCheck(tcp) => {
@@ -113,8 +125,12 @@ fn probe(scope: &mut Scope, checker: Option<check_pb::HealthChecker>) -> Result<
             scope.unused("tcp_health_check.receive", &tcp.receive);
             HealthProbe::Tcp
         }
-        check_pb::HealthChecker::GrpcHealthCheck(grpc) => HealthProbe::Grpc { service: grpc.service_name.into() },
-        check_pb::HealthChecker::CustomHealthCheck(_) => return Err(scope.field_fault("custom_health_check", "is not supported")),
+        check_pb::HealthChecker::GrpcHealthCheck(grpc) => {
+            HealthProbe::Grpc { service: grpc.service_name.into() }
+        }
+        check_pb::HealthChecker::CustomHealthCheck(_) => {
+            return Err(scope.field_fault("custom_health_check", "is not supported"));
+        }
     })
 }
 
@@ -126,6 +142,9 @@ mod tests {
     #[test]
     fn absent_limits_are_envoys_defaults() {
         let limits = breakers(&mut Scope::default(), Default::default());
-        assert_eq!((limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries), (1024, 1024, 1024, 3));
+        assert_eq!(
+            (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries),
+            (1024, 1024, 1024, 3)
+        );
     }
 }

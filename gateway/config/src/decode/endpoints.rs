@@ -10,7 +10,10 @@ use gateway_xds_api::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::
 use std::net::{IpAddr, SocketAddr};
 
 /// The endpoints of a cluster.
-pub(crate) fn endpoints(scope: &mut Scope, assignment: pb::ClusterLoadAssignment) -> Result<Endpoints, Fault> {
+pub(crate) fn endpoints(
+    scope: &mut Scope,
+    assignment: pb::ClusterLoadAssignment,
+) -> Result<Endpoints, Fault> {
     fields!(scope, assignment => pb::ClusterLoadAssignment {
         use { cluster_name, endpoints, policy }
         warn { named_endpoints }
@@ -28,7 +31,11 @@ pub(crate) fn endpoints(scope: &mut Scope, assignment: pb::ClusterLoadAssignment
         });
     }
     let localities = scope.each("endpoints", endpoints, locality)?;
-    Ok(Endpoints { cluster: cluster_name.into(), localities: localities.into(), overprovisioning: overprovisioning.unwrap_or(140) })
+    Ok(Endpoints {
+        cluster: cluster_name.into(),
+        localities: localities.into(),
+        overprovisioning: overprovisioning.unwrap_or(140),
+    })
 }
 
 fn locality(scope: &mut Scope, locality: pb::LocalityLbEndpoints) -> Result<Locality, Fault> {
@@ -50,7 +57,9 @@ fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fau
     let pb::LbEndpoint { health_status, metadata: _, load_balancing_weight, host_identifier } = endpoint;
     let inner = match scope.required("endpoint", host_identifier)? {
         HostIdentifier::Endpoint(inner) => inner,
-        HostIdentifier::EndpointName(_) => return Err(scope.field_fault("endpoint_name", "is not supported; use endpoint")),
+        HostIdentifier::EndpointName(_) => {
+            return Err(scope.field_fault("endpoint_name", "is not supported; use endpoint"));
+        }
     };
     let health = match HealthStatus::try_from(health_status) {
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) => EndpointHealth::Healthy,
@@ -70,7 +79,12 @@ fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fau
             EndpointAddress::Name { host, .. } if hostname.is_empty() => Some(host.clone()),
             _ => Some(hostname).filter(|name| !name.is_empty()).map(Into::into),
         };
-        Ok(Endpoint { address, hostname: name, weight: number(load_balancing_weight).unwrap_or(1).max(1), health })
+        Ok(Endpoint {
+            address,
+            hostname: name,
+            weight: number(load_balancing_weight).unwrap_or(1).max(1),
+            health,
+        })
     })
 }
 
@@ -88,7 +102,9 @@ fn endpoint_address(scope: &mut Scope, address: Option<core::Address>) -> Result
 /// An address to listen on.
 pub(crate) fn listen_address(scope: &mut Scope, address: Option<core::Address>) -> Result<SocketAddr, Fault> {
     let (host, port) = host_and_port(scope, address)?;
-    let ip = host.parse::<IpAddr>().map_err(|_| scope.field_fault("address", format_args!("{host:?} is not an ip address")))?;
+    let ip = host
+        .parse::<IpAddr>()
+        .map_err(|_| scope.field_fault("address", format_args!("{host:?} is not an ip address")))?;
     Ok(SocketAddr::new(ip, port))
 }
 
@@ -96,8 +112,12 @@ fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(S
     let address = scope.required("socket_address", address.and_then(|address| address.address))?;
     let socket = match address {
         address::Address::SocketAddress(socket) => socket,
-        address::Address::Pipe(_) => return Err(scope.field_fault("pipe", "is not supported; use socket_address")),
-        address::Address::EnvoyInternalAddress(_) => return Err(scope.field_fault("envoy_internal_address", "is not supported")),
+        address::Address::Pipe(_) => {
+            return Err(scope.field_fault("pipe", "is not supported; use socket_address"));
+        }
+        address::Address::EnvoyInternalAddress(_) => {
+            return Err(scope.field_fault("envoy_internal_address", "is not supported"));
+        }
     };
     fields!(scope, socket => core::SocketAddress {
         use { protocol, address, port_specifier }
@@ -114,7 +134,9 @@ fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(S
         Some(socket_address::PortSpecifier::PortValue(port)) => {
             Ok((address, u16::try_from(port).map_err(|_| scope.field_fault("port_value", "is above 65535"))?))
         }
-        Some(socket_address::PortSpecifier::NamedPort(_)) => Err(scope.field_fault("named_port", "is not supported; use port_value")),
+        Some(socket_address::PortSpecifier::NamedPort(_)) => {
+            Err(scope.field_fault("named_port", "is not supported; use port_value"))
+        }
         None => Err(scope.field_fault("port_value", "is missing")),
     }
 }

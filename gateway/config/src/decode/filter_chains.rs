@@ -14,11 +14,17 @@ use std::sync::Arc;
 
 /// All chains of a listener.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-pub(crate) fn filter_chains(scope: &mut Scope, chains: Vec<pb::FilterChain>, default: Option<pb::FilterChain>) -> Result<FilterChains, Fault> {
+pub(crate) fn filter_chains(
+    scope: &mut Scope,
+    chains: Vec<pb::FilterChain>,
+    default: Option<pb::FilterChain>,
+) -> Result<FilterChains, Fault> {
     let mut decoded = scope.each("filter_chains", chains, filter_chain)?;
     let mut index = FilterChains::default();
     for (at, chain) in (0_u32..).zip(&decoded) {
-        scope.at(format_args!("filter_chains[{at}].filter_chain_match.server_names"), |scope| add_names(scope, &mut index, chain, at))?;
+        scope.at(format_args!("filter_chains[{at}].filter_chain_match.server_names"), |scope| {
+            add_names(scope, &mut index, chain, at)
+        })?;
     }
     if let Some(default) = default {
         let mut chain = scope.at("default_filter_chain", |scope| filter_chain(scope, default))?;
@@ -53,7 +59,8 @@ fn add_names(scope: &mut Scope, index: &mut FilterChains, chain: &FilterChain, a
         };
     }
     for name in &chain.server_names {
-        let map: &mut HashMap<Box<str>, u32> = if name.starts_with("*.") { &mut index.suffixes } else { &mut index.exact };
+        let map: &mut HashMap<Box<str>, u32> =
+            if name.starts_with("*.") { &mut index.suffixes } else { &mut index.exact };
         if map.insert(name.strip_prefix("*.").unwrap_or(name).into(), at).is_some_and(|other| other != at) {
             return Err(scope.fault(format_args!("{name:?} is in more than one chain")));
         }
@@ -68,7 +75,8 @@ fn filter_chain(scope: &mut Scope, chain: pb::FilterChain) -> Result<FilterChain
         warn { use_proxy_proto }
         quiet { metadata }
     });
-    let server_names = scope.at("filter_chain_match", |scope| server_names(scope, filter_chain_match.unwrap_or_default()))?;
+    let server_names = scope
+        .at("filter_chain_match", |scope| server_names(scope, filter_chain_match.unwrap_or_default()))?;
     let tls = scope.at("transport_socket", |scope| downstream(scope, transport_socket))?;
     if tls.is_none() && !server_names.is_empty() {
         return Err(scope.field_fault("filter_chain_match.server_names", "needs a tls transport_socket"));
@@ -80,7 +88,9 @@ fn filter_chain(scope: &mut Scope, chain: pb::FilterChain) -> Result<FilterChain
     let http = scope.at("filters[0]", |scope| {
         let any = match scope.required("typed_config", filter.config_type)? {
             filter::ConfigType::TypedConfig(any) => any,
-            filter::ConfigType::ConfigDiscovery(_) => return Err(scope.field_fault("config_discovery", "is not supported")),
+            filter::ConfigType::ConfigDiscovery(_) => {
+                return Err(scope.field_fault("config_discovery", "is not supported"));
+            }
         };
         match type_name(&any) {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
@@ -89,7 +99,8 @@ fn filter_chain(scope: &mut Scope, chain: pb::FilterChain) -> Result<FilterChain
             other => Err(scope.fault(format_args!("the network filter {other} is not supported"))),
         }
     })?;
-    let handshake_timeout = scope.limit("transport_socket_connect_timeout", transport_socket_connect_timeout, None)?;
+    let handshake_timeout =
+        scope.limit("transport_socket_connect_timeout", transport_socket_connect_timeout, None)?;
     Ok(FilterChain { name: name.into(), server_names, tls, http: Arc::new(http), handshake_timeout })
 }
 

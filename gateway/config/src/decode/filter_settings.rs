@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub(crate) fn settings(scope: &mut Scope, configs: HashMap<String, Any>) -> Result<FilterSettings, Fault> {
     let mut by_name: Vec<(Box<str>, FilterSetting)> = Vec::with_capacity(configs.len());
     for (name, any) in configs {
-        let setting = scope.at(format_args!("typed_per_filter_config[{name:?}]"), |scope| setting(scope, &any))?;
+        let setting =
+            scope.at(format_args!("typed_per_filter_config[{name:?}]"), |scope| setting(scope, &any))?;
         by_name.extend(setting.map(|setting| (name.into(), setting)));
     }
     by_name.sort_by(|a, b| a.0.cmp(&b.0));
@@ -31,18 +32,22 @@ pub(crate) fn folded(inner: FilterSettings, outer: &FilterSettings) -> FilterSet
     if outer.by_name.is_empty() {
         return inner;
     }
-    let missing = outer.by_name.iter().filter(|(name, _)| inner.get(name).is_none()).cloned().collect::<Vec<_>>();
+    let missing =
+        outer.by_name.iter().filter(|(name, _)| inner.get(name).is_none()).cloned().collect::<Vec<_>>();
     FilterSettings { by_name: inner.by_name.into_iter().chain(missing).collect() }
 }
 
 fn setting(scope: &mut Scope, any: &Any) -> Result<Option<FilterSetting>, Fault> {
     match type_name(any) {
         "envoy.config.route.v3.FilterConfig" => {
-            let FilterConfig { config, is_optional, disabled } = unpack(any).map_err(|error| scope.fault(error))?;
+            let FilterConfig { config, is_optional, disabled } =
+                unpack(any).map_err(|error| scope.fault(error))?;
             match config {
                 _ if disabled => Ok(Some(FilterSetting::Disabled)),
                 None => Ok(Some(FilterSetting::Enabled)),
-                Some(inner) if inner.type_url.is_empty() || type_name(&inner) == "google.protobuf.Empty" => Ok(Some(FilterSetting::Enabled)),
+                Some(inner) if inner.type_url.is_empty() || type_name(&inner) == "google.protobuf.Empty" => {
+                    Ok(Some(FilterSetting::Enabled))
+                }
                 Some(inner) => match inner_setting(scope, &inner) {
                     Err(fault) if is_optional => {
                         scope.warnings.push(fault.to_string());
@@ -60,7 +65,9 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
     match type_name(any) {
         "envoy.extensions.filters.http.cors.v3.CorsPolicy" => {
             let policy = unpack(any).map_err(|error| scope.fault(error))?;
-            cors(scope, policy).map(|policy| policy.map_or(FilterSetting::Disabled, |policy| FilterSetting::Cors(Arc::new(policy))))
+            cors(scope, policy).map(|policy| {
+                policy.map_or(FilterSetting::Disabled, |policy| FilterSetting::Cors(Arc::new(policy)))
+            })
         }
         other => Err(scope.fault(format_args!("{other} is not supported"))),
     }
@@ -80,16 +87,22 @@ fn cors(scope: &mut Scope, policy: cors_pb::CorsPolicy) -> Result<Option<CorsPol
         let share = scope.at("filter_enabled", |scope| super::strings::fraction(scope, enabled))?;
         match share {
             Fraction { numerator: 0, .. } => return Ok(None),
-            Fraction { numerator, denominator } if numerator < denominator => scope.warn("filter_enabled", "a share between none and all counts as all"),
+            Fraction { numerator, denominator } if numerator < denominator => {
+                scope.warn("filter_enabled", "a share between none and all counts as all")
+            }
             _ => {}
         }
     }
     let value = |scope: &Scope, field: &str, text: String| match text.is_empty() {
         true => Ok(None),
-        false => HeaderValue::from_str(&text).map(Some).map_err(|_| scope.field_fault(field, "is not a header value")),
+        false => HeaderValue::from_str(&text)
+            .map(Some)
+            .map_err(|_| scope.field_fault(field, "is not a header value")),
     };
     Ok(Some(CorsPolicy {
-        allow_origins: scope.each("allow_origin_string_match", allow_origin_string_match, string_matcher)?.into(),
+        allow_origins: scope
+            .each("allow_origin_string_match", allow_origin_string_match, string_matcher)?
+            .into(),
         allow_methods: value(scope, "allow_methods", allow_methods)?,
         allow_headers: value(scope, "allow_headers", allow_headers)?,
         expose_headers: value(scope, "expose_headers", expose_headers)?,

@@ -5,16 +5,30 @@
 
 use crate::decode::{Fault, Scope, truth};
 use crate::{AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget};
-use gateway_xds_api::pb::envoy::config::core::v3::{HeaderValueOption, header_value_option::HeaderAppendAction};
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    HeaderValueOption, header_value_option::HeaderAppendAction,
+};
 use http::{HeaderName, HeaderValue};
 
 /// The two halves of header changes, as messages carry them: `kind` is `request` or `response`.
-pub(crate) fn mutations(scope: &mut Scope, kind: &str, add: Vec<HeaderValueOption>, remove: Vec<String>) -> Result<HeaderMutations, Fault> {
-    let remove = scope.each(&format!("{kind}_headers_to_remove"), remove, |scope, name| match HeaderName::try_from(&name) {
-        Ok(name) if name == http::header::HOST => Err(scope.fault("the host header cannot be removed")),
-        Ok(name) => Ok(name),
-        Err(_) => Err(scope.fault(format_args!("{name:?} is not a header name"))),
-    })?;
+pub(crate) fn mutations(
+    scope: &mut Scope,
+    kind: &str,
+    add: Vec<HeaderValueOption>,
+    remove: Vec<String>,
+) -> Result<HeaderMutations, Fault> {
+    let remove =
+        scope.each(
+            &format!("{kind}_headers_to_remove"),
+            remove,
+            |scope, name| match HeaderName::try_from(&name) {
+                Ok(name) if name == http::header::HOST => {
+                    Err(scope.fault("the host header cannot be removed"))
+                }
+                Ok(name) => Ok(name),
+                Err(_) => Err(scope.fault(format_args!("{name:?} is not a header name"))),
+            },
+        )?;
     let add = scope.each(&format!("{kind}_headers_to_add"), add, addition)?;
     Ok(HeaderMutations { remove: remove.into(), add: add.into() })
 }
@@ -23,12 +37,13 @@ pub(crate) fn mutations(scope: &mut Scope, kind: &str, add: Vec<HeaderValueOptio
 fn addition(scope: &mut Scope, option: HeaderValueOption) -> Result<HeaderAddition, Fault> {
     let HeaderValueOption { header, append, append_action, keep_empty_value } = option;
     let header = scope.required("header", header)?;
-    let target = match header.key.as_str() {
-        ":authority" | "host" | "Host" => HeaderTarget::Authority,
-        name => HeaderTarget::Header(
-            HeaderName::try_from(name).map_err(|_| scope.field_fault("header.key", format_args!("{name:?} is not a header name")))?,
-        ),
-    };
+    let target =
+        match header.key.as_str() {
+            ":authority" | "host" | "Host" => HeaderTarget::Authority,
+            name => HeaderTarget::Header(HeaderName::try_from(name).map_err(|_| {
+                scope.field_fault("header.key", format_args!("{name:?} is not a header name"))
+            })?),
+        };
     let action = match (append, HeaderAppendAction::try_from(append_action)) {
         (Some(append), _) => match truth(Some(append), true) {
             true => AppendAction::Append,
@@ -44,7 +59,9 @@ fn addition(scope: &mut Scope, option: HeaderValueOption) -> Result<HeaderAdditi
         format(&header.value).map_err(|message| scope.field_fault("header.value", message))?
     } else {
         let raw = HeaderValue::from_bytes(&header.raw_value);
-        HeaderFormat::Literal(raw.map_err(|_| scope.field_fault("header.raw_value", "is not a header value"))?)
+        HeaderFormat::Literal(
+            raw.map_err(|_| scope.field_fault("header.raw_value", "is not a header value"))?,
+        )
     };
     Ok(HeaderAddition { target, value, action, keep_empty: keep_empty_value })
 }
@@ -56,7 +73,8 @@ pub(crate) fn format(text: &str) -> Result<HeaderFormat, String> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         literal.push_str(before);
-        let (command, following) = command_end(after).ok_or("a percent sign must be written %%, or begin a command that ends with %")?;
+        let (command, following) = command_end(after)
+            .ok_or("a percent sign must be written %%, or begin a command that ends with %")?;
         if command.is_empty() {
             literal.push('%');
         } else {
@@ -68,11 +86,15 @@ pub(crate) fn format(text: &str) -> Result<HeaderFormat, String> {
         rest = following;
     }
     literal.push_str(rest);
-    if HeaderValue::from_str(&literal).is_err() || parts.iter().any(|part| matches!(part, FormatPart::Text(t) if HeaderValue::from_str(t).is_err())) {
+    if HeaderValue::from_str(&literal).is_err()
+        || parts.iter().any(|part| matches!(part, FormatPart::Text(t) if HeaderValue::from_str(t).is_err()))
+    {
         return Err("has characters that headers cannot carry".to_owned());
     }
     if parts.is_empty() {
-        return HeaderValue::from_str(&literal).map(HeaderFormat::Literal).map_err(|_| "is not a header value".to_owned());
+        return HeaderValue::from_str(&literal)
+            .map(HeaderFormat::Literal)
+            .map_err(|_| "is not a header value".to_owned());
     }
     if !literal.is_empty() {
         parts.push(FormatPart::Text(literal.into()));
@@ -96,13 +118,17 @@ fn command_end(text: &str) -> Option<(&str, &str)> {
 
 fn command_part(command: &str) -> Result<FormatPart, String> {
     if let Some(names) = command.strip_prefix("REQ(").and_then(|rest| rest.strip_suffix(')')) {
-        let (name, fallback) = names.split_once('?').map_or((names, None), |(name, fallback)| (name, Some(fallback)));
+        let (name, fallback) =
+            names.split_once('?').map_or((names, None), |(name, fallback)| (name, Some(fallback)));
         let parse = |name: &str| {
             // The authority is the one pseudo header that is a header here.
             let name = if name.eq_ignore_ascii_case(":authority") { "host" } else { name };
             HeaderName::try_from(name).map_err(|_| format!("%REQ({names})% does not name a header"))
         };
-        return Ok(FormatPart::RequestHeader { name: parse(name)?, fallback: fallback.map(parse).transpose()? });
+        return Ok(FormatPart::RequestHeader {
+            name: parse(name)?,
+            fallback: fallback.map(parse).transpose()?,
+        });
     }
     Ok(match command {
         "DOWNSTREAM_REMOTE_ADDRESS" => FormatPart::RemoteAddress,
@@ -127,7 +153,10 @@ mod tests {
         let parts = HeaderFormat::Parts(
             [
                 FormatPart::Text("a".into()),
-                FormatPart::RequestHeader { name: HeaderName::from_static("x-a"), fallback: Some(HeaderName::from_static("x-b")) },
+                FormatPart::RequestHeader {
+                    name: HeaderName::from_static("x-a"),
+                    fallback: Some(HeaderName::from_static("x-b")),
+                },
                 FormatPart::Text("%b".into()),
                 FormatPart::Protocol,
             ]

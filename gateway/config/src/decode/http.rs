@@ -8,21 +8,33 @@ use crate::decode::route_table::route_table;
 use crate::decode::tls::over_ads;
 use crate::decode::{Fault, Scope, fields, number, truth, type_name};
 use crate::http_connection_manager::{
-    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions, RouteSource, StripPort, Underscores,
+    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts,
+    PathOptions, RouteSource, StripPort, Underscores,
 };
 use crate::{RouteTable, UpgradeRule};
 use gateway_xds_api::pb::envoy::config::accesslog::v3::{self as log_pb, access_log};
-use gateway_xds_api::pb::envoy::config::core::v3::{self as core, http_protocol_options::HeadersWithUnderscoresAction, substitution_format_string};
-use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat};
-use gateway_xds_api::pb::envoy::extensions::access_loggers::stream::v3::{StdoutAccessLog, stdout_access_log};
-use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{self as pb, http_connection_manager as manager};
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    self as core, http_protocol_options::HeadersWithUnderscoresAction, substitution_format_string,
+};
+use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::{
+    FileAccessLog, file_access_log::AccessLogFormat,
+};
+use gateway_xds_api::pb::envoy::extensions::access_loggers::stream::v3::{
+    StdoutAccessLog, stdout_access_log,
+};
+use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    self as pb, http_connection_manager as manager,
+};
 use gateway_xds_api::unpack;
 use std::time::Duration;
 
 /// The HTTP settings of a filter chain.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
 #[allow(clippy::too_many_lines, reason = "the list of fields is long")]
-pub(crate) fn connection_manager(scope: &mut Scope, message: pb::HttpConnectionManager) -> Result<HttpConnectionManager, Fault> {
+pub(crate) fn connection_manager(
+    scope: &mut Scope,
+    message: pb::HttpConnectionManager,
+) -> Result<HttpConnectionManager, Fault> {
     fields!(scope, message => pb::HttpConnectionManager {
         use {
             codec_type, stat_prefix, http_filters, common_http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
@@ -43,8 +55,11 @@ pub(crate) fn connection_manager(scope: &mut Scope, message: pb::HttpConnectionM
     if let Some(options) = http_protocol_options {
         scope.at("http_protocol_options", |scope| http1(scope, options));
     }
-    let streams = scope.at("http2_protocol_options", |scope| http2(scope, http2_protocol_options.unwrap_or_default()));
-    let common = scope.at("common_http_protocol_options", |scope| common(scope, common_http_protocol_options.unwrap_or_default()))?;
+    let streams =
+        scope.at("http2_protocol_options", |scope| http2(scope, http2_protocol_options.unwrap_or_default()));
+    let common = scope.at("common_http_protocol_options", |scope| {
+        common(scope, common_http_protocol_options.unwrap_or_default())
+    })?;
     let timeouts = HttpTimeouts {
         stream_idle: scope.limit("stream_idle_timeout", stream_idle_timeout, Some(Duration::from_mins(5)))?,
         request: scope.limit("request_timeout", request_timeout, None)?,
@@ -75,7 +90,12 @@ pub(crate) fn connection_manager(scope: &mut Scope, message: pb::HttpConnectionM
         access_log: access_logs(scope, access_log)?,
         timeouts,
         limits,
-        path: path_options(scope, truth(normalize_path, false), merge_slashes, path_with_escaped_slashes_action)?,
+        path: path_options(
+            scope,
+            truth(normalize_path, false),
+            merge_slashes,
+            path_with_escaped_slashes_action,
+        )?,
         strip_port: if strip_any {
             StripPort::Any
         } else if strip_matching_host_port {
@@ -101,7 +121,9 @@ fn codec(scope: &Scope, value: i32) -> Result<Codec, Fault> {
         Ok(manager::CodecType::Auto) => Ok(Codec::Auto),
         Ok(manager::CodecType::Http1) => Ok(Codec::Http1),
         Ok(manager::CodecType::Http2) => Ok(Codec::Http2),
-        Ok(manager::CodecType::Http3) | Err(_) => Err(scope.field_fault("codec_type", "must be AUTO, HTTP1 or HTTP2")),
+        Ok(manager::CodecType::Http3) | Err(_) => {
+            Err(scope.field_fault("codec_type", "must be AUTO, HTTP1 or HTTP2"))
+        }
     }
 }
 
@@ -124,13 +146,16 @@ fn routes(scope: &mut Scope, specifier: Option<manager::RouteSpecifier>) -> Resu
             let mut table = RouteTable::new(&name, decoded.settings);
             for host in decoded.virtual_hosts {
                 if let Some(domain) = host.domains.iter().find(|domain| table.has_domain(domain)) {
-                    return Err(scope.field_fault("virtual_hosts", format_args!("the domain {domain:?} is there twice")));
+                    return Err(scope
+                        .field_fault("virtual_hosts", format_args!("the domain {domain:?} is there twice")));
                 }
                 host.domains.iter().for_each(|domain| table.set_domain(domain, Some(&host)));
             }
             Ok(RouteSource::Inline(table.into()))
         }),
-        manager::RouteSpecifier::ScopedRoutes(_) => Err(scope.field_fault("scoped_routes", "is not supported; use rds")),
+        manager::RouteSpecifier::ScopedRoutes(_) => {
+            Err(scope.field_fault("scoped_routes", "is not supported; use rds"))
+        }
     }
 }
 
@@ -206,7 +231,12 @@ pub(crate) fn http2(scope: &mut Scope, options: core::Http2ProtocolOptions) -> S
     }
 }
 
-fn path_options(scope: &Scope, normalize: bool, merge_slashes: bool, escaped: i32) -> Result<PathOptions, Fault> {
+fn path_options(
+    scope: &Scope,
+    normalize: bool,
+    merge_slashes: bool,
+    escaped: i32,
+) -> Result<PathOptions, Fault> {
     use manager::PathWithEscapedSlashesAction as Action;
     let escaped_slashes = match Action::try_from(escaped) {
         Ok(Action::ImplementationSpecificDefault | Action::KeepUnchanged) => EscapedSlashes::Keep,
@@ -223,7 +253,9 @@ fn server_header(scope: &mut Scope, name: String, transformation: i32) -> Result
         return Err(scope.field_fault("server_name", "is not a header value"));
     }
     match manager::ServerHeaderTransformation::try_from(transformation) {
-        Ok(manager::ServerHeaderTransformation::Overwrite) => Ok(Some(name).filter(|name| !name.is_empty()).map(Into::into)),
+        Ok(manager::ServerHeaderTransformation::Overwrite) => {
+            Ok(Some(name).filter(|name| !name.is_empty()).map(Into::into))
+        }
         Ok(manager::ServerHeaderTransformation::PassThrough) => Ok(None),
         Ok(manager::ServerHeaderTransformation::AppendIfAbsent) => {
             scope.warn("server_header_transformation", "APPEND_IF_ABSENT counts as PASS_THROUGH");
@@ -255,11 +287,15 @@ fn access_log(scope: &mut Scope, log: log_pb::AccessLog) -> Result<Option<Access
     scope.unused("filter", &filter);
     let access_log::ConfigType::TypedConfig(any) = scope.required("typed_config", config_type)?;
     let json_string = |format: &Option<core::SubstitutionFormatString>| {
-        matches!(format.as_ref().and_then(|f| f.format.as_ref()), Some(substitution_format_string::Format::JsonFormat(_)))
+        matches!(
+            format.as_ref().and_then(|f| f.format.as_ref()),
+            Some(substitution_format_string::Format::JsonFormat(_))
+        )
     };
     match type_name(&any) {
         "envoy.extensions.access_loggers.file.v3.FileAccessLog" => {
-            let FileAccessLog { path, access_log_format } = unpack(&any).map_err(|error| scope.fault(error))?;
+            let FileAccessLog { path, access_log_format } =
+                unpack(&any).map_err(|error| scope.fault(error))?;
             let json = match access_log_format {
                 Some(AccessLogFormat::JsonFormat(_) | AccessLogFormat::TypedJsonFormat(_)) => true,
                 Some(AccessLogFormat::LogFormat(format)) => json_string(&Some(format)),

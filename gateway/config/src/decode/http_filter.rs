@@ -7,17 +7,24 @@ use crate::decode::wasm_config::wasm;
 use crate::decode::{Fault, Scope, type_name};
 use crate::{HttpFilter, HttpFilterKind};
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
-use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{self as pb, http_filter};
+use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    self as pb, http_filter,
+};
 use gateway_xds_api::unpack;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// All filters of a listener: names are unique, the router is the last.
-pub(crate) fn http_filters(scope: &mut Scope, filters: Vec<pb::HttpFilter>) -> Result<Box<[HttpFilter]>, Fault> {
+pub(crate) fn http_filters(
+    scope: &mut Scope,
+    filters: Vec<pb::HttpFilter>,
+) -> Result<Box<[HttpFilter]>, Fault> {
     let decoded = scope.each("http_filters", filters, http_filter)?.into_iter().flatten().collect::<Vec<_>>();
     let mut names = HashSet::new();
     if let Some(twice) = decoded.iter().find(|filter| !names.insert(&filter.name)) {
-        return Err(scope.field_fault("http_filters", format_args!("the name {:?} is there twice", twice.name)));
+        return Err(
+            scope.field_fault("http_filters", format_args!("the name {:?} is there twice", twice.name))
+        );
     }
     let routers = decoded.iter().filter(|filter| filter.kind == HttpFilterKind::Router).count();
     if routers != 1 || decoded.last().is_none_or(|last| last.kind != HttpFilterKind::Router) {
@@ -33,7 +40,9 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
     }
     let any = match scope.required("typed_config", config_type)? {
         http_filter::ConfigType::TypedConfig(any) => any,
-        http_filter::ConfigType::ConfigDiscovery(_) => return Err(scope.field_fault("config_discovery", "is not supported")),
+        http_filter::ConfigType::ConfigDiscovery(_) => {
+            return Err(scope.field_fault("config_discovery", "is not supported"));
+        }
     };
     let kind = match type_name(&any) {
         "envoy.extensions.filters.http.router.v3.Router" => {

@@ -57,10 +57,13 @@ fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<bool
     scope.unused("filter_disabled", &filter_disabled);
     let any = match scope.required("typed_config", config_type)? {
         listener_filter::ConfigType::TypedConfig(any) => any,
-        listener_filter::ConfigType::ConfigDiscovery(_) => return Err(scope.field_fault("config_discovery", "is not supported")),
+        listener_filter::ConfigType::ConfigDiscovery(_) => {
+            return Err(scope.field_fault("config_discovery", "is not supported"));
+        }
     };
     match type_name(&any) {
-        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" | "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => Ok(false),
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+        | "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => Ok(false),
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => Ok(true),
         other => Err(scope.fault(format_args!("the listener filter {other} is not supported"))),
     }

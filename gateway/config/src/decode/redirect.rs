@@ -9,7 +9,9 @@ use crate::{DirectResponse, PathRewrite, Redirect, RedirectPath};
 use bytes::Bytes;
 use gateway_xds_api::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use gateway_xds_api::pb::envoy::config::route::v3 as pb;
-use gateway_xds_api::pb::envoy::config::route::v3::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
+use gateway_xds_api::pb::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
 use http::StatusCode;
 
 /// The largest body of an answer, bytes (Envoy's default is 4 KiB).
@@ -17,7 +19,14 @@ const MAX_BODY: usize = 64 << 10;
 
 /// A redirect.
 pub(crate) fn redirect(scope: &mut Scope, action: pb::RedirectAction) -> Result<Redirect, Fault> {
-    let pb::RedirectAction { host_redirect, port_redirect, response_code, strip_query, scheme_rewrite_specifier, path_rewrite_specifier } = action;
+    let pb::RedirectAction {
+        host_redirect,
+        port_redirect,
+        response_code,
+        strip_query,
+        scheme_rewrite_specifier,
+        path_rewrite_specifier,
+    } = action;
     let scheme: Option<Box<str>> = match scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => Some(scheme.into()),
@@ -25,13 +34,19 @@ pub(crate) fn redirect(scope: &mut Scope, action: pb::RedirectAction) -> Result<
     };
     let path = match path_rewrite_specifier {
         None => None,
-        Some(PathRewriteSpecifier::PathRedirect(path)) => Some(path).filter(|path| !path.is_empty()).map(|path| RedirectPath::Full(path.into())),
-        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => Some(RedirectPath::Rewrite(PathRewrite::Prefix(prefix.into()))),
+        Some(PathRewriteSpecifier::PathRedirect(path)) => {
+            Some(path).filter(|path| !path.is_empty()).map(|path| RedirectPath::Full(path.into()))
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            Some(RedirectPath::Rewrite(PathRewrite::Prefix(prefix.into())))
+        }
         Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
             let (pattern, substitution) = scope.at("regex_rewrite", |scope| replacement(scope, rewrite))?;
             Some(RedirectPath::Rewrite(PathRewrite::Regex { pattern, substitution }))
         }
-        Some(PathRewriteSpecifier::PathRewrite(_)) => return Err(scope.field_fault("path_rewrite", "is not supported; use path_redirect")),
+        Some(PathRewriteSpecifier::PathRewrite(_)) => {
+            return Err(scope.field_fault("path_rewrite", "is not supported; use path_redirect"));
+        }
     };
     let status = match RedirectResponseCode::try_from(response_code) {
         Ok(RedirectResponseCode::MovedPermanently) => StatusCode::MOVED_PERMANENTLY,
@@ -50,12 +65,19 @@ pub(crate) fn redirect(scope: &mut Scope, action: pb::RedirectAction) -> Result<
 }
 
 /// An answer from the gateway itself.
-pub(crate) fn direct_response(scope: &mut Scope, action: pb::DirectResponseAction) -> Result<DirectResponse, Fault> {
+pub(crate) fn direct_response(
+    scope: &mut Scope,
+    action: pb::DirectResponseAction,
+) -> Result<DirectResponse, Fault> {
     let pb::DirectResponseAction { status, body, body_format } = action;
     scope.unused("body_format", &body_format);
-    let code = u16::try_from(status).ok().filter(|code| (200..600).contains(code)).and_then(|code| StatusCode::from_u16(code).ok());
+    let code = u16::try_from(status)
+        .ok()
+        .filter(|code| (200..600).contains(code))
+        .and_then(|code| StatusCode::from_u16(code).ok());
     let status = code.ok_or_else(|| scope.field_fault("status", "must be from 200 to 599"))?;
-    let body = body.map(|body| scope.at("body", |scope| inline(scope, body))).transpose()?.unwrap_or_default();
+    let body =
+        body.map(|body| scope.at("body", |scope| inline(scope, body))).transpose()?.unwrap_or_default();
     if body.len() > MAX_BODY {
         return Err(scope.field_fault("body", format_args!("is larger than {MAX_BODY} bytes")));
     }
@@ -67,8 +89,13 @@ pub(crate) fn inline(scope: &Scope, source: DataSource) -> Result<Bytes, Fault> 
     match source.specifier {
         Some(Specifier::InlineBytes(bytes)) => Ok(bytes.into()),
         Some(Specifier::InlineString(text)) => Ok(text.into_bytes().into()),
-        Some(Specifier::Filename(_)) => Err(scope.field_fault("filename", "is not supported; use inline_bytes or inline_string")),
-        Some(Specifier::EnvironmentVariable(_)) => Err(scope.field_fault("environment_variable", "is not supported; use inline_bytes or inline_string")),
+        Some(Specifier::Filename(_)) => {
+            Err(scope.field_fault("filename", "is not supported; use inline_bytes or inline_string"))
+        }
+        Some(Specifier::EnvironmentVariable(_)) => {
+            Err(scope
+                .field_fault("environment_variable", "is not supported; use inline_bytes or inline_string"))
+        }
         None => Err(scope.fault("has no content")),
     }
 }

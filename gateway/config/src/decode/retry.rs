@@ -40,14 +40,22 @@ pub(crate) fn retry_policy(scope: &mut Scope, policy: pb::RetryPolicy) -> Result
         if predicate.name == "envoy.retry_host_predicates.previous_hosts" {
             avoid_previous_hosts = true;
         } else {
-            scope.warn("retry_host_predicate", format_args!("{:?} has no effect in this gateway", predicate.name));
+            scope.warn(
+                "retry_host_predicate",
+                format_args!("{:?} has no effect in this gateway", predicate.name),
+            );
         }
     }
     let (base, max) = match retry_back_off {
         None => (None, None),
-        Some(pb::retry_policy::RetryBackOff { base_interval, max_interval }) => scope.at("retry_back_off", |scope| {
-            Ok((scope.duration("base_interval", base_interval)?, scope.duration("max_interval", max_interval)?))
-        })?,
+        Some(pb::retry_policy::RetryBackOff { base_interval, max_interval }) => {
+            scope.at("retry_back_off", |scope| {
+                Ok((
+                    scope.duration("base_interval", base_interval)?,
+                    scope.duration("max_interval", max_interval)?,
+                ))
+            })?
+        }
     };
     let backoff_base = base.filter(|base| !base.is_zero()).unwrap_or(BACKOFF_BASE);
     Ok(RetryPolicy {

@@ -5,7 +5,10 @@
 
 use crate::decode::strings::{fraction, full_regex, string_matcher};
 use crate::decode::{Fault, Scope, fields, truth};
-use crate::{HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RouteMatcher, StringMatcher, StringPattern, ValueMatcher};
+use crate::{
+    HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RouteMatcher, StringMatcher, StringPattern,
+    ValueMatcher,
+};
 use gateway_xds_api::pb::envoy::config::route::v3 as pb;
 use gateway_xds_api::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use gateway_xds_api::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
@@ -34,7 +37,9 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
         ("filter_state", !filter_state.is_empty()),
     ];
     if let Some((field, _)) = unknown.into_iter().find(|(_, set)| *set) {
-        return Err(scope.field_fault(field, "this condition is not supported; use headers or query_parameters"));
+        return Err(
+            scope.field_fault(field, "this condition is not supported; use headers or query_parameters")
+        );
     }
     let path = path(scope, path_specifier)?;
     let mut headers = scope.each("headers", headers, header)?;
@@ -42,8 +47,15 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
         headers.push(grpc_content_type());
     }
     let query = scope.each("query_parameters", query_parameters, query)?;
-    let fraction = runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
-    Ok(RouteMatcher { path, case_sensitive: truth(case_sensitive, true), headers: headers.into(), query: query.into(), fraction })
+    let fraction =
+        runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
+    Ok(RouteMatcher {
+        path,
+        case_sensitive: truth(case_sensitive, true),
+        headers: headers.into(),
+        query: query.into(),
+        fraction,
+    })
 }
 
 fn path(scope: &mut Scope, specifier: Option<PathSpecifier>) -> Result<PathMatcher, Fault> {
@@ -51,14 +63,25 @@ fn path(scope: &mut Scope, specifier: Option<PathSpecifier>) -> Result<PathMatch
         PathSpecifier::Path(path) => PathMatcher::Exact(path.into()),
         PathSpecifier::Prefix(prefix) => PathMatcher::Prefix(prefix.into()),
         PathSpecifier::PathSeparatedPrefix(prefix) => {
-            if prefix.len() < 2 || !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#']) {
-                return Err(scope.field_fault("path_separated_prefix", "must start with a slash, not end with one, and have no query"));
+            if prefix.len() < 2
+                || !prefix.starts_with('/')
+                || prefix.ends_with('/')
+                || prefix.contains(['?', '#'])
+            {
+                return Err(scope.field_fault(
+                    "path_separated_prefix",
+                    "must start with a slash, not end with one, and have no query",
+                ));
             }
             PathMatcher::SeparatedPrefix(prefix.into())
         }
         PathSpecifier::SafeRegex(regex) => PathMatcher::Regex(full_regex(scope, "safe_regex", &regex)?),
-        PathSpecifier::ConnectMatcher(_) => return Err(scope.field_fault("connect_matcher", "is not supported")),
-        PathSpecifier::PathMatchPolicy(_) => return Err(scope.field_fault("path_match_policy", "is not supported")),
+        PathSpecifier::ConnectMatcher(_) => {
+            return Err(scope.field_fault("connect_matcher", "is not supported"));
+        }
+        PathSpecifier::PathMatchPolicy(_) => {
+            return Err(scope.field_fault("path_match_policy", "is not supported"));
+        }
     })
 }
 
@@ -90,13 +113,19 @@ fn header(scope: &mut Scope, matcher: pb::HeaderMatcher) -> Result<HeaderMatcher
     let value = match header_match_specifier {
         None => ValueMatcher::Present(true),
         Some(HeaderMatchSpecifier::PresentMatch(present)) => ValueMatcher::Present(present),
-        Some(HeaderMatchSpecifier::StringMatch(matcher)) => ValueMatcher::Text(scope.at("string_match", |scope| string_matcher(scope, matcher))?),
-        Some(HeaderMatchSpecifier::RangeMatch(range)) => ValueMatcher::Range { start: range.start, end: range.end },
+        Some(HeaderMatchSpecifier::StringMatch(matcher)) => {
+            ValueMatcher::Text(scope.at("string_match", |scope| string_matcher(scope, matcher))?)
+        }
+        Some(HeaderMatchSpecifier::RangeMatch(range)) => {
+            ValueMatcher::Range { start: range.start, end: range.end }
+        }
         Some(HeaderMatchSpecifier::ExactMatch(value)) => text(StringPattern::Exact(bytes(value))),
         Some(HeaderMatchSpecifier::PrefixMatch(value)) => text(StringPattern::Prefix(bytes(value))),
         Some(HeaderMatchSpecifier::SuffixMatch(value)) => text(StringPattern::Suffix(bytes(value))),
         Some(HeaderMatchSpecifier::ContainsMatch(value)) => text(StringPattern::Contains(bytes(value))),
-        Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => text(StringPattern::Regex(full_regex(scope, "safe_regex_match", &regex)?)),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => {
+            text(StringPattern::Regex(full_regex(scope, "safe_regex_match", &regex)?))
+        }
     };
     let name = match name.as_str() {
         ":method" => HeaderSource::Method,
@@ -105,7 +134,8 @@ fn header(scope: &mut Scope, matcher: pb::HeaderMatcher) -> Result<HeaderMatcher
         ":scheme" => HeaderSource::Scheme,
         name if name.eq_ignore_ascii_case("host") => HeaderSource::Authority,
         name => HeaderSource::Header(
-            HeaderName::try_from(name).map_err(|_| scope.field_fault("name", format_args!("{name:?} is not a header name")))?,
+            HeaderName::try_from(name)
+                .map_err(|_| scope.field_fault("name", format_args!("{name:?} is not a header name")))?,
         ),
     };
     Ok(HeaderMatcher { name, value, invert: invert_match, missing_as_empty: treat_missing_header_as_empty })
@@ -119,7 +149,9 @@ fn query(scope: &mut Scope, matcher: pb::QueryParameterMatcher) -> Result<QueryM
     let value = match query_parameter_match_specifier {
         None => ValueMatcher::Present(true),
         Some(QueryParameterMatchSpecifier::PresentMatch(present)) => ValueMatcher::Present(present),
-        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => ValueMatcher::Text(scope.at("string_match", |scope| string_matcher(scope, matcher))?),
+        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => {
+            ValueMatcher::Text(scope.at("string_match", |scope| string_matcher(scope, matcher))?)
+        }
     };
     Ok(QueryMatcher { name: name.into(), value })
 }

@@ -41,7 +41,8 @@ pub(crate) fn route_table(scope: &mut Scope, table: pb::RouteConfiguration) -> R
         }
         quiet { name, metadata, validate_clusters, max_direct_response_body_size_bytes }
     });
-    let virtual_hosts = scope.each("virtual_hosts", virtual_hosts, |scope, host| virtual_host(scope, host).map(Arc::new))?;
+    let virtual_hosts =
+        scope.each("virtual_hosts", virtual_hosts, |scope, host| virtual_host(scope, host).map(Arc::new))?;
     let settings = TableSettings {
         request_headers: mutations(scope, "request", request_headers_to_add, request_headers_to_remove)?,
         response_headers: mutations(scope, "response", response_headers_to_add, response_headers_to_remove)?,
@@ -86,16 +87,21 @@ pub(crate) fn virtual_host(scope: &mut Scope, host: pb::VirtualHost) -> Result<V
     }
     let inherited = Inherited {
         filters: settings(scope, typed_per_filter_config)?,
-        retry: retry_policy.map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy))).transpose()?,
+        retry: retry_policy
+            .map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy)))
+            .transpose()?,
         mirrors: mirrors(scope, request_mirror_policies)?,
     };
     let require_tls = match TlsRequirementType::try_from(require_tls) {
         Ok(TlsRequirementType::None) => RequireTls::None,
         Ok(TlsRequirementType::All) => RequireTls::All,
-        Ok(TlsRequirementType::ExternalOnly) => return Err(scope.field_fault("require_tls", "EXTERNAL_ONLY is not supported; use ALL")),
+        Ok(TlsRequirementType::ExternalOnly) => {
+            return Err(scope.field_fault("require_tls", "EXTERNAL_ONLY is not supported; use ALL"));
+        }
         Err(_) => return Err(scope.field_fault("require_tls", "is unknown")),
     };
-    let routes: Box<[_]> = scope.each("routes", routes, |scope, item| route(scope, item, &inherited).map(Arc::new))?.into();
+    let routes: Box<[_]> =
+        scope.each("routes", routes, |scope, item| route(scope, item, &inherited).map(Arc::new))?.into();
     let index = PathIndex::build(routes.iter().map(|route| &route.matcher));
     Ok(VirtualHost {
         name: name.into(),
@@ -140,10 +146,18 @@ fn route(scope: &mut Scope, route: pb::Route, inherited: &Inherited) -> Result<R
             }
             Action::Forward(Box::new(forward))
         }
-        pb::route::Action::Redirect(action) => Action::Redirect(Box::new(scope.at("redirect", |scope| redirect(scope, action))?)),
-        pb::route::Action::DirectResponse(action) => Action::Respond(scope.at("direct_response", |scope| direct_response(scope, action))?),
-        pb::route::Action::FilterAction(_) => return Err(scope.field_fault("filter_action", "is not supported")),
-        pb::route::Action::NonForwardingAction(_) => return Err(scope.field_fault("non_forwarding_action", "is not supported")),
+        pb::route::Action::Redirect(action) => {
+            Action::Redirect(Box::new(scope.at("redirect", |scope| redirect(scope, action))?))
+        }
+        pb::route::Action::DirectResponse(action) => {
+            Action::Respond(scope.at("direct_response", |scope| direct_response(scope, action))?)
+        }
+        pb::route::Action::FilterAction(_) => {
+            return Err(scope.field_fault("filter_action", "is not supported"));
+        }
+        pb::route::Action::NonForwardingAction(_) => {
+            return Err(scope.field_fault("non_forwarding_action", "is not supported"));
+        }
     };
     Ok(Route {
         name: name.into(),

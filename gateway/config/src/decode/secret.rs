@@ -7,7 +7,9 @@ use crate::decode::redirect::inline;
 use crate::decode::strings::string_matcher;
 use crate::decode::{Fault, Scope, fields};
 use crate::{SanKind, SanMatcher, Secret, SecretKind, Validation};
-use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{self as pb, secret, subject_alt_name_matcher::SanType};
+use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
+    self as pb, secret, subject_alt_name_matcher::SanType,
+};
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
@@ -20,16 +22,25 @@ use std::sync::Arc;
 pub(crate) fn secret(scope: &mut Scope, secret: pb::Secret) -> Result<Secret, Fault> {
     let pb::Secret { name, r#type } = secret;
     let (kind, digest) = match scope.required("type", r#type)? {
-        secret::Type::TlsCertificate(certificate) => scope.at("tls_certificate", |scope| certified_key(scope, certificate))?,
-        secret::Type::ValidationContext(context) => scope.at("validation_context", |scope| validation(scope, context))?,
-        secret::Type::SessionTicketKeys(_) => return Err(scope.field_fault("session_ticket_keys", "is not supported")),
+        secret::Type::TlsCertificate(certificate) => {
+            scope.at("tls_certificate", |scope| certified_key(scope, certificate))?
+        }
+        secret::Type::ValidationContext(context) => {
+            scope.at("validation_context", |scope| validation(scope, context))?
+        }
+        secret::Type::SessionTicketKeys(_) => {
+            return Err(scope.field_fault("session_ticket_keys", "is not supported"));
+        }
         secret::Type::GenericSecret(_) => return Err(scope.field_fault("generic_secret", "is not supported")),
     };
     Ok(Secret { name: name.into(), kind, digest })
 }
 
 /// A chain with its key.
-pub(crate) fn certified_key(scope: &mut Scope, certificate: pb::TlsCertificate) -> Result<(SecretKind, u64), Fault> {
+pub(crate) fn certified_key(
+    scope: &mut Scope,
+    certificate: pb::TlsCertificate,
+) -> Result<(SecretKind, u64), Fault> {
     fields!(scope, certificate => pb::TlsCertificate {
         use { certificate_chain, private_key, ocsp_staple }
         warn { pkcs12, private_key_provider, password, signed_certificate_timestamp, tls_params }
@@ -40,18 +51,31 @@ pub(crate) fn certified_key(scope: &mut Scope, certificate: pb::TlsCertificate) 
     let key_pem = scope.required("private_key", private_key)?;
     let key_pem = scope.at("private_key", |scope| inline(scope, key_pem))?;
     let chain = certificates(scope, "certificate_chain", &chain_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| scope.field_fault("private_key", "is not a private key in pem"))?;
-    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
-    let signing = provider.key_provider.load_private_key(key).map_err(|_| scope.field_fault("private_key", "is of a kind that is not supported"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .map_err(|_| scope.field_fault("private_key", "is not a private key in pem"))?;
+    let provider =
+        CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    let signing = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|_| scope.field_fault("private_key", "is of a kind that is not supported"))?;
     let mut certified = CertifiedKey::new(chain, signing);
-    certified.keys_match().map_err(|_| scope.field_fault("private_key", "does not belong to the certificate"))?;
-    certified.ocsp = ocsp_staple.map(|staple| scope.at("ocsp_staple", |scope| inline(scope, staple))).transpose()?.map(|bytes| bytes.to_vec());
+    certified
+        .keys_match()
+        .map_err(|_| scope.field_fault("private_key", "does not belong to the certificate"))?;
+    certified.ocsp = ocsp_staple
+        .map(|staple| scope.at("ocsp_staple", |scope| inline(scope, staple)))
+        .transpose()?
+        .map(|bytes| bytes.to_vec());
     Ok((SecretKind::Certificate(Arc::new(certified)), digest(&[&chain_pem, &key_pem])))
 }
 
 /// What peers are checked against.
 #[allow(deprecated, reason = "the older form of name conditions is still sent")]
-pub(crate) fn validation(scope: &mut Scope, context: pb::CertificateValidationContext) -> Result<(SecretKind, u64), Fault> {
+pub(crate) fn validation(
+    scope: &mut Scope,
+    context: pb::CertificateValidationContext,
+) -> Result<(SecretKind, u64), Fault> {
     fields!(scope, context => pb::CertificateValidationContext {
         use {
             trusted_ca, ca_certificate_provider_instance, system_root_certs, verify_certificate_spki, verify_certificate_hash,
@@ -71,13 +95,17 @@ pub(crate) fn validation(scope: &mut Scope, context: pb::CertificateValidationCo
         ("trust_chain_verification", trust_chain_verification != 0),
     ];
     if let Some((field, _)) = unchecked.into_iter().find(|(_, set)| *set) {
-        return Err(scope.field_fault(field, "is not supported; use trusted_ca and match_typed_subject_alt_names"));
+        return Err(
+            scope.field_fault(field, "is not supported; use trusted_ca and match_typed_subject_alt_names")
+        );
     }
     let pem = scope.required("trusted_ca", trusted_ca)?;
     let pem = scope.at("trusted_ca", |scope| inline(scope, pem))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(scope, "trusted_ca", &pem)? {
-        roots.add(certificate).map_err(|_| scope.field_fault("trusted_ca", "has a certificate that cannot be a root"))?;
+        roots
+            .add(certificate)
+            .map_err(|_| scope.field_fault("trusted_ca", "has a certificate that cannot be a root"))?;
     }
     let names = names(scope, match_typed_subject_alt_names, match_subject_alt_names)?;
     let shown = format!("{names:?}");
@@ -103,7 +131,10 @@ pub(crate) fn names(
         Ok(SanMatcher { kind, matcher: scope.at("matcher", |scope| string_matcher(scope, matcher))? })
     })?;
     for matcher in scope.each("match_subject_alt_names", untyped, string_matcher)? {
-        names.extend([SanKind::Dns, SanKind::Uri, SanKind::Ip, SanKind::Email].map(|kind| SanMatcher { kind, matcher: matcher.clone() }));
+        names.extend(
+            [SanKind::Dns, SanKind::Uri, SanKind::Ip, SanKind::Email]
+                .map(|kind| SanMatcher { kind, matcher: matcher.clone() }),
+        );
     }
     Ok(names)
 }

@@ -20,26 +20,36 @@ pub(crate) fn string_matcher(scope: &mut Scope, matcher: pb::StringMatcher) -> R
         MatchPattern::Suffix(text) => StringPattern::Suffix(bytes(text)),
         MatchPattern::Contains(text) => StringPattern::Contains(bytes(text)),
         MatchPattern::SafeRegex(regex) => StringPattern::Regex(full_regex(scope, "safe_regex", &regex)?),
-        MatchPattern::Custom(_) => return Err(scope.field_fault("custom", "is not supported; use exact, prefix, suffix, contains or safe_regex")),
+        MatchPattern::Custom(_) => {
+            return Err(scope.field_fault(
+                "custom",
+                "is not supported; use exact, prefix, suffix, contains or safe_regex",
+            ));
+        }
     };
     Ok(StringMatcher { pattern, ignore_case })
 }
 
 /// An expression for a whole text.
 pub(crate) fn full_regex(scope: &Scope, field: &str, matcher: &pb::RegexMatcher) -> Result<FullRegex, Fault> {
-    FullRegex::new(&matcher.regex).map_err(|error| scope.field_fault(field, format_args!("is not a usable expression: {}", one_line(&error))))
+    FullRegex::new(&matcher.regex).map_err(|error| {
+        scope.field_fault(field, format_args!("is not a usable expression: {}", one_line(&error)))
+    })
 }
 
 /// An expression to replace by, with its replacement in the syntax of the `regex` crate.
-pub(crate) fn replacement(scope: &mut Scope, rewrite: pb::RegexMatchAndSubstitute) -> Result<(Regex, Box<str>), Fault> {
+pub(crate) fn replacement(
+    scope: &mut Scope,
+    rewrite: pb::RegexMatchAndSubstitute,
+) -> Result<(Regex, Box<str>), Fault> {
     let pb::RegexMatchAndSubstitute { pattern, substitution } = rewrite;
     let pattern = scope.required("pattern", pattern)?;
-    let regex = RegexBuilder::new(&pattern.regex)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|error| scope.field_fault("pattern", format_args!("is not a usable expression: {}", one_line(&error))))?;
+    let regex = RegexBuilder::new(&pattern.regex).size_limit(1 << 20).build().map_err(|error| {
+        scope.field_fault("pattern", format_args!("is not a usable expression: {}", one_line(&error)))
+    })?;
     let groups = regex.captures_len();
-    let substitution = substitution_of(&substitution, groups).map_err(|message| scope.field_fault("substitution", message))?;
+    let substitution = substitution_of(&substitution, groups)
+        .map_err(|message| scope.field_fault("substitution", message))?;
     Ok((regex, substitution))
 }
 

@@ -6,18 +6,27 @@
 use crate::decode::secret::{certified_key, names, validation};
 use crate::decode::{Fault, Scope, fields, truth, type_name};
 use crate::{DownstreamTls, SanMatcher, Secret, SecretSource, UpstreamTls};
-use gateway_xds_api::pb::envoy::config::core::v3::{ConfigSource, TransportSocket, config_source::ConfigSourceSpecifier, transport_socket};
-use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{self as pb, tls_parameters::TlsProtocol};
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    ConfigSource, TransportSocket, config_source::ConfigSourceSpecifier, transport_socket,
+};
 use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
+    self as pb, tls_parameters::TlsProtocol,
+};
 use gateway_xds_api::unpack;
 use std::sync::Arc;
 
 /// The socket of a filter chain; none for plain text.
-pub(crate) fn downstream(scope: &mut Scope, socket: Option<TransportSocket>) -> Result<Option<DownstreamTls>, Fault> {
+pub(crate) fn downstream(
+    scope: &mut Scope,
+    socket: Option<TransportSocket>,
+) -> Result<Option<DownstreamTls>, Fault> {
     let Some(any) = typed_config(scope, socket)? else { return Ok(None) };
     let context = match type_name(&any) {
         "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => return Ok(None),
-        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => unpack(&any).map_err(|error| scope.fault(error))?,
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
+            unpack(&any).map_err(|error| scope.fault(error))?
+        }
         other => return Err(scope.fault(format_args!("{other} is not supported"))),
     };
     fields!(scope, context => pb::DownstreamTlsContext {
@@ -32,7 +41,12 @@ pub(crate) fn downstream(scope: &mut Scope, socket: Option<TransportSocket>) -> 
     for source in common.certificates {
         match source {
             SecretSource::Named(name) => certificates.push(name),
-            SecretSource::Inline(_) => return Err(scope.field_fault("tls_certificates", "is not supported; use tls_certificate_sds_secret_configs")),
+            SecretSource::Inline(_) => {
+                return Err(scope.field_fault(
+                    "tls_certificates",
+                    "is not supported; use tls_certificate_sds_secret_configs",
+                ));
+            }
         }
     }
     if certificates.is_empty() {
@@ -41,14 +55,24 @@ pub(crate) fn downstream(scope: &mut Scope, socket: Option<TransportSocket>) -> 
     let client_roots = match common.roots {
         None => None,
         Some(SecretSource::Named(name)) => Some(name),
-        Some(SecretSource::Inline(_)) => return Err(scope.field_fault("validation_context", "is not supported; use validation_context_sds_secret_config")),
+        Some(SecretSource::Inline(_)) => {
+            return Err(scope.field_fault(
+                "validation_context",
+                "is not supported; use validation_context_sds_secret_config",
+            ));
+        }
     };
     if !common.names.is_empty() {
-        return Err(scope.field_fault("combined_validation_context", "name conditions are only supported inside the secret"));
+        return Err(scope.field_fault(
+            "combined_validation_context",
+            "name conditions are only supported inside the secret",
+        ));
     }
     let require_client_certificate = truth(require_client_certificate, false);
     if require_client_certificate && client_roots.is_none() {
-        return Err(scope.field_fault("require_client_certificate", "needs validation_context_sds_secret_config"));
+        return Err(
+            scope.field_fault("require_client_certificate", "needs validation_context_sds_secret_config")
+        );
     }
     Ok(Some(DownstreamTls {
         certificates: certificates.into(),
@@ -62,11 +86,16 @@ pub(crate) fn downstream(scope: &mut Scope, socket: Option<TransportSocket>) -> 
 
 /// The socket of a cluster; none for plain text.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-pub(crate) fn upstream(scope: &mut Scope, socket: Option<TransportSocket>) -> Result<Option<UpstreamTls>, Fault> {
+pub(crate) fn upstream(
+    scope: &mut Scope,
+    socket: Option<TransportSocket>,
+) -> Result<Option<UpstreamTls>, Fault> {
     let Some(any) = typed_config(scope, socket)? else { return Ok(None) };
     let context = match type_name(&any) {
         "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => return Ok(None),
-        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => unpack(&any).map_err(|error| scope.fault(error))?,
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
+            unpack(&any).map_err(|error| scope.fault(error))?
+        }
         other => return Err(scope.fault(format_args!("{other} is not supported"))),
     };
     fields!(scope, context => pb::UpstreamTlsContext {
@@ -84,7 +113,14 @@ pub(crate) fn upstream(scope: &mut Scope, socket: Option<TransportSocket>) -> Re
     if sni.as_deref().is_some_and(|sni| rustls_pki_types::ServerName::try_from(sni).is_err()) {
         return Err(scope.field_fault("sni", "is not a server name"));
     }
-    Ok(Some(UpstreamTls { sni, auto_sni: auto_host_sni, alpn: common.alpn, roots: common.roots, names: common.names.into(), certificate }))
+    Ok(Some(UpstreamTls {
+        sni,
+        auto_sni: auto_host_sni,
+        alpn: common.alpn,
+        roots: common.roots,
+        names: common.names.into(),
+        certificate,
+    }))
 }
 
 /// What both directions have in common.
@@ -108,31 +144,49 @@ fn common(scope: &mut Scope, context: pb::CommonTlsContext) -> Result<Common, Fa
         quiet { }
     });
     if custom_handshaker.is_some() || tls_certificate_provider_instance.is_some() {
-        return Err(scope.field_fault("common_tls_context", "custom handshakers and certificate providers are not supported"));
+        return Err(scope.field_fault(
+            "common_tls_context",
+            "custom handshakers and certificate providers are not supported",
+        ));
     }
     let (allow_tls12, allow_tls13) = versions(scope, tls_params.unwrap_or_default())?;
     let mut certificates = scope.each("tls_certificates", tls_certificates, |scope, certificate| {
         let (kind, digest) = certified_key(scope, certificate)?;
         Ok(SecretSource::Inline(Arc::new(Secret { name: Box::default(), kind, digest })))
     })?;
-    certificates.extend(scope.each("tls_certificate_sds_secret_configs", tls_certificate_sds_secret_configs, sds_name)?);
+    certificates.extend(scope.each(
+        "tls_certificate_sds_secret_configs",
+        tls_certificate_sds_secret_configs,
+        sds_name,
+    )?);
     let (roots, names) = roots(scope, validation_context_type)?;
     let alpn = alpn_protocols.into_iter().map(Into::into).collect();
     Ok(Common { certificates, alpn, roots, names, allow_tls12, allow_tls13 })
 }
 
-fn roots(scope: &mut Scope, context: Option<ValidationContextType>) -> Result<(Option<SecretSource>, Vec<SanMatcher>), Fault> {
+fn roots(
+    scope: &mut Scope,
+    context: Option<ValidationContextType>,
+) -> Result<(Option<SecretSource>, Vec<SanMatcher>), Fault> {
     match context {
         None => Ok((None, Vec::new())),
         Some(ValidationContextType::ValidationContext(context)) => scope.at("validation_context", |scope| {
             let (kind, digest) = validation(scope, context)?;
-            Ok((Some(SecretSource::Inline(Arc::new(Secret { name: Box::default(), kind, digest }))), Vec::new()))
+            Ok((
+                Some(SecretSource::Inline(Arc::new(Secret { name: Box::default(), kind, digest }))),
+                Vec::new(),
+            ))
         }),
-        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => {
-            Ok((Some(scope.at("validation_context_sds_secret_config", |scope| sds_name(scope, config))?), Vec::new()))
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => Ok((
+            Some(scope.at("validation_context_sds_secret_config", |scope| sds_name(scope, config))?),
+            Vec::new(),
+        )),
+        Some(ValidationContextType::CombinedValidationContext(combined)) => {
+            scope.at("combined_validation_context", |scope| combined_roots(scope, combined))
         }
-        Some(ValidationContextType::CombinedValidationContext(combined)) => scope.at("combined_validation_context", |scope| combined_roots(scope, combined)),
-        Some(_) => Err(scope.field_fault("validation_context_type", "certificate providers are not supported")),
+        Some(_) => {
+            Err(scope.field_fault("validation_context_type", "certificate providers are not supported"))
+        }
     }
 }
 
@@ -142,13 +196,15 @@ fn combined_roots(
     scope: &mut Scope,
     combined: pb::common_tls_context::CombinedCertificateValidationContext,
 ) -> Result<(Option<SecretSource>, Vec<SanMatcher>), Fault> {
-    let config = scope.required("validation_context_sds_secret_config", combined.validation_context_sds_secret_config)?;
+    let config = scope
+        .required("validation_context_sds_secret_config", combined.validation_context_sds_secret_config)?;
     let roots = scope.at("validation_context_sds_secret_config", |scope| sds_name(scope, config))?;
     let mut rest = combined.default_validation_context.unwrap_or_default();
     let typed = std::mem::take(&mut rest.match_typed_subject_alt_names);
     let untyped = std::mem::take(&mut rest.match_subject_alt_names);
     if rest != pb::CertificateValidationContext::default() {
-        return Err(scope.field_fault("default_validation_context", "only match_typed_subject_alt_names is supported"));
+        return Err(scope
+            .field_fault("default_validation_context", "only match_typed_subject_alt_names is supported"));
     }
     Ok((Some(roots), scope.at("default_validation_context", |scope| names(scope, typed, untyped))?))
 }
@@ -159,13 +215,17 @@ fn versions(scope: &mut Scope, parameters: pb::TlsParameters) -> Result<(bool, b
         warn { cipher_suites, ecdh_curves, signature_algorithms, compliance_policies }
         quiet { }
     });
-    let version = |scope: &Scope, field: &str, value: i32, automatic: i32| match TlsProtocol::try_from(value) {
+    let version = |scope: &Scope, field: &str, value: i32, automatic: i32| match TlsProtocol::try_from(value)
+    {
         Ok(TlsProtocol::TlsAuto) => Ok(automatic),
         Ok(TlsProtocol::TlSv10 | TlsProtocol::TlSv11 | TlsProtocol::TlSv12) => Ok(12),
         Ok(TlsProtocol::TlSv13) => Ok(13),
         Err(_) => Err(scope.field_fault(field, "is unknown")),
     };
-    if matches!(TlsProtocol::try_from(tls_minimum_protocol_version), Ok(TlsProtocol::TlSv10 | TlsProtocol::TlSv11)) {
+    if matches!(
+        TlsProtocol::try_from(tls_minimum_protocol_version),
+        Ok(TlsProtocol::TlSv10 | TlsProtocol::TlSv11)
+    ) {
         scope.warn("tls_minimum_protocol_version", "tls below 1.2 is not spoken");
     }
     let least = version(scope, "tls_minimum_protocol_version", tls_minimum_protocol_version, 12)?;
@@ -193,8 +253,12 @@ pub(crate) fn over_ads(scope: &Scope, field: &str, source: Option<ConfigSource>)
     }
 }
 
-fn typed_config(scope: &Scope, socket: Option<TransportSocket>) -> Result<Option<gateway_xds_api::pb::google::protobuf::Any>, Fault> {
+fn typed_config(
+    scope: &Scope,
+    socket: Option<TransportSocket>,
+) -> Result<Option<gateway_xds_api::pb::google::protobuf::Any>, Fault> {
     let Some(socket) = socket else { return Ok(None) };
-    let transport_socket::ConfigType::TypedConfig(any) = scope.required("typed_config", socket.config_type)?;
+    let transport_socket::ConfigType::TypedConfig(any) =
+        scope.required("typed_config", socket.config_type)?;
     Ok(Some(any))
 }

@@ -48,7 +48,15 @@ pub(crate) fn wasm(scope: &mut Scope, wasm: Wasm) -> Result<WasmFilter, Fault> {
         let module = scope.at("code", |scope| module(scope, code))?;
         let vm_configuration = scope.at("configuration", |scope| plain(scope, configuration))?;
         let (name, root_id, vm_id) = (name.into(), root_id.into(), vm_id.into());
-        Ok(WasmFilter { name, root_id, vm_id, module, configuration: plugin_configuration, vm_configuration, failure_policy })
+        Ok(WasmFilter {
+            name,
+            root_id,
+            vm_id,
+            module,
+            configuration: plugin_configuration,
+            vm_configuration,
+            failure_policy,
+        })
     })
 }
 
@@ -57,7 +65,9 @@ fn module(scope: &mut Scope, code: core::AsyncDataSource) -> Result<WasmModule, 
         async_data_source::Specifier::Local(source) => match source.specifier {
             // Unlike other files: where plugins are mounted, reading them is the purpose.
             Some(data_source::Specifier::Filename(path)) => Ok(WasmModule::File(path.into())),
-            specifier => scope.at("local", |scope| inline(scope, core::DataSource { specifier, ..source })).map(WasmModule::Inline),
+            specifier => scope
+                .at("local", |scope| inline(scope, core::DataSource { specifier, ..source }))
+                .map(WasmModule::Inline),
         },
         async_data_source::Specifier::Remote(remote) => scope.at("remote", |scope| {
             let core::RemoteDataSource { http_uri, sha256, retry_policy } = remote;
@@ -81,7 +91,9 @@ fn plain(scope: &Scope, any: Option<protobuf::Any>) -> Result<Bytes, Fault> {
     let Some(any) = any else { return Ok(Bytes::new()) };
     let failed = |error| scope.fault(error);
     Ok(match type_name(&any) {
-        "google.protobuf.StringValue" => unpack::<protobuf::StringValue>(&any).map_err(failed)?.value.into_bytes().into(),
+        "google.protobuf.StringValue" => {
+            unpack::<protobuf::StringValue>(&any).map_err(failed)?.value.into_bytes().into()
+        }
         "google.protobuf.BytesValue" => unpack::<protobuf::BytesValue>(&any).map_err(failed)?.value.into(),
         "google.protobuf.Struct" => {
             let text = json_of(unpack::<protobuf::Struct>(&any).map_err(failed)?).to_string();
@@ -102,11 +114,15 @@ fn json_value(value: protobuf::Value) -> serde_json::Value {
     #[allow(clippy::cast_possible_truncation, reason = "the range is checked before")]
     match value.kind {
         None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
-        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 9e15 => serde_json::Value::from(number as i64),
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            serde_json::Value::from(number as i64)
+        }
         Some(Kind::NumberValue(number)) => serde_json::Value::from(number),
         Some(Kind::StringValue(text)) => serde_json::Value::String(text),
         Some(Kind::BoolValue(truth)) => serde_json::Value::Bool(truth),
         Some(Kind::StructValue(object)) => json_of(object),
-        Some(Kind::ListValue(list)) => serde_json::Value::Array(list.values.into_iter().map(json_value).collect()),
+        Some(Kind::ListValue(list)) => {
+            serde_json::Value::Array(list.values.into_iter().map(json_value).collect())
+        }
     }
 }

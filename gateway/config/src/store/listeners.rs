@@ -33,9 +33,18 @@ impl Listeners {
     }
 
     /// Moves those that are ready into the snapshot.
-    pub(super) fn promote(&mut self, next: &mut Snapshot, tables: &Tables, references: &mut References) -> bool {
-        let ready: Vec<Box<str>> =
-            self.pending.iter().filter(|(_, listener)| missing(listener, next, tables).is_empty()).map(|(name, _)| name.clone()).collect();
+    pub(super) fn promote(
+        &mut self,
+        next: &mut Snapshot,
+        tables: &Tables,
+        references: &mut References,
+    ) -> bool {
+        let ready: Vec<Box<str>> = self
+            .pending
+            .iter()
+            .filter(|(_, listener)| missing(listener, next, tables).is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in &ready {
             if let Some(listener) = self.pending.remove(name)
                 && let Some(before) = next.listeners.insert(name.clone(), listener)
@@ -47,7 +56,10 @@ impl Listeners {
     }
 
     pub(super) fn waiting(&self, snapshot: &Snapshot, tables: &Tables) -> Vec<Waiting> {
-        let waiting = self.pending.iter().map(|(name, listener)| Waiting { listener: name.to_string(), missing: missing(listener, snapshot, tables) });
+        let waiting = self.pending.iter().map(|(name, listener)| Waiting {
+            listener: name.to_string(),
+            missing: missing(listener, snapshot, tables),
+        });
         waiting.collect()
     }
 }
@@ -58,7 +70,9 @@ fn missing(listener: &Listener, snapshot: &Snapshot, tables: &Tables) -> Vec<(Re
         ResourceType::RouteConfiguration => match snapshot.route_tables.get(&name) {
             None => missing.push((kind, name.into())),
             // Without its virtual hosts the table would answer 404 to everything.
-            Some(table) if table.settings.vhds && !tables.have_hosts() => missing.push((ResourceType::VirtualHost, format!("{name}/*"))),
+            Some(table) if table.settings.vhds && !tables.have_hosts() => {
+                missing.push((ResourceType::VirtualHost, format!("{name}/*")))
+            }
             Some(_) => {}
         },
         _ if snapshot.secrets.get(&name).is_none() => missing.push((kind, name.into())),

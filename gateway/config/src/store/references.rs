@@ -78,7 +78,8 @@ impl References {
     /// True where a secret or route table is needed: it is then removed later.
     pub(super) fn hold_if_needed(&mut self, kind: ResourceType, name: &str) -> bool {
         let key = (kind, name.into());
-        let holds = matches!(kind, ResourceType::Secret | ResourceType::RouteConfiguration) && self.counts.contains_key(&key);
+        let holds = matches!(kind, ResourceType::Secret | ResourceType::RouteConfiguration)
+            && self.counts.contains_key(&key);
         if holds {
             self.held.insert(key);
         }
@@ -94,7 +95,8 @@ impl References {
 
     /// Held resources that nobody needs any more.
     pub(super) fn take_released(&mut self) -> Vec<Key> {
-        let released: Vec<Key> = self.held.iter().filter(|key| !self.counts.contains_key(*key)).cloned().collect();
+        let released: Vec<Key> =
+            self.held.iter().filter(|key| !self.counts.contains_key(*key)).cloned().collect();
         for key in &released {
             self.held.remove(key);
         }

@@ -36,9 +36,9 @@ struct Dirty {
 }
 
 impl Tables {
-    /// Virtual hosts came; true for the first time.
-    pub(super) fn hosts_came(&mut self) -> bool {
-        !std::mem::replace(&mut self.hosts_came, true)
+    /// Virtual hosts came, be it none.
+    pub(super) fn hosts_came(&mut self) {
+        self.hosts_came = true;
     }
 
     pub(super) fn have_hosts(&self) -> bool {
@@ -50,7 +50,9 @@ impl Tables {
         let mut seen = HashSet::new();
         for (at, host) in decoded.virtual_hosts.iter().enumerate() {
             if let Some(twice) = host.domains.iter().find(|domain| !seen.insert(&**domain)) {
-                return Err(Fault(format!("virtual_hosts[{at}].domains: the domain {twice:?} is there twice")));
+                return Err(Fault(format!(
+                    "virtual_hosts[{at}].domains: the domain {twice:?} is there twice"
+                )));
             }
         }
         let table = self.tables.entry(name.into()).or_default();

@@ -39,7 +39,10 @@ fn a_refused_connection_gives_the_request_back_for_another_host() {
                 assert_eq!((error.kind, error.sent), (SendErrorKind::Connect, false));
                 request = *error.request.unwrap();
                 let tried = [std::sync::Arc::clone(picked.host())];
-                picked = worker.upstreams.pick(&snapshot, "c", &PickContext { tried: &tried, attempts: 3 }).unwrap();
+                picked = worker
+                    .upstreams
+                    .pick(&snapshot, "c", &PickContext { tried: &tried, attempts: 3 })
+                    .unwrap();
             }
             let response = worker.upstreams.send(&picked, request).await.unwrap();
             assert_eq!(crate::body_text(response).await, alive.address.to_string());
@@ -72,7 +75,10 @@ fn a_host_that_keeps_failing_is_ejected_and_comes_back() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!((worker.metric("outlier_detection_ejections_active"), worker.metric("membership_healthy")), (0, 2));
+        assert_eq!(
+            (worker.metric("outlier_detection_ejections_active"), worker.metric("membership_healthy")),
+            (0, 2)
+        );
         assert_eq!(worker.metric("outlier_detection_ejections_enforced_total"), 1);
     });
 }
@@ -80,7 +86,8 @@ fn a_host_that_keeps_failing_is_ejected_and_comes_back() {
 #[test]
 fn ejection_survives_a_change_of_other_endpoints() {
     run(async {
-        let (dead, good, new) = (closed_address().await, server::start(false, 1).await, server::start(false, 1).await);
+        let (dead, good, new) =
+            (closed_address().await, server::start(false, 1).await, server::start(false, 1).await);
         let worker = Worker::new(judged(Duration::from_secs(60)), endpoints(&[dead, good.address]));
         for _ in 0..10 {
             let _ = worker.send(get("/")).await;
@@ -97,7 +104,8 @@ fn ejection_survives_a_change_of_other_endpoints() {
 #[test]
 fn not_more_than_the_allowed_share_is_ejected() {
     run(async {
-        let dead = [closed_address().await, closed_address().await, closed_address().await, closed_address().await];
+        let dead =
+            [closed_address().await, closed_address().await, closed_address().await, closed_address().await];
         let worker = Worker::new(judged(Duration::from_secs(60)), endpoints(&dead));
         for _ in 0..40 {
             assert_eq!(worker.send(get("/")).await.unwrap_err().kind, SendErrorKind::Connect);
@@ -123,7 +131,8 @@ fn the_next_priority_takes_over_and_panic_is_the_last_resort() {
         let (first, second) = (server::start(false, 1).await, server::start(false, 1).await);
         let mut down = endpoint(first.address);
         down.health = EndpointHealth::Unhealthy;
-        let worker = Worker::new(cluster(Http1), by_priority([vec![down.clone()], vec![endpoint(second.address)]]));
+        let worker =
+            Worker::new(cluster(Http1), by_priority([vec![down.clone()], vec![endpoint(second.address)]]));
         for _ in 0..5 {
             assert_eq!(worker.text("/").await, second.address.to_string());
         }
@@ -147,10 +156,15 @@ fn connecting_is_limited_in_time() {
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
         for _ in 0..8 {
-            let connecting = tokio::time::timeout(Duration::from_millis(100), tokio::net::TcpStream::connect(address)).await;
+            let connecting =
+                tokio::time::timeout(Duration::from_millis(100), tokio::net::TcpStream::connect(address))
+                    .await;
             waiting.push(connecting);
         }
-        let worker = Worker::new(Cluster { connect_timeout: Duration::from_millis(200), ..cluster(Http1) }, endpoints(&[address]));
+        let worker = Worker::new(
+            Cluster { connect_timeout: Duration::from_millis(200), ..cluster(Http1) },
+            endpoints(&[address]),
+        );
         let error = worker.send(get("/")).await.unwrap_err();
         assert_eq!(error.kind, SendErrorKind::ConnectTimeout);
         assert_eq!(worker.metric("upstream_cx_connect_timeout"), 1);

@@ -19,7 +19,14 @@ fn a_connection_serves_one_request_after_another() {
         }
         assert_eq!((server.connections(), server.requests()), (1, 10));
         assert_eq!((worker.metric("upstream_cx_total"), worker.metric("upstream_cx_active")), (1, 1));
-        assert_eq!((worker.metric("upstream_rq_total"), worker.metric("upstream_rq_active"), worker.metric("upstream_rq_2xx")), (10, 0, 10));
+        assert_eq!(
+            (
+                worker.metric("upstream_rq_total"),
+                worker.metric("upstream_rq_active"),
+                worker.metric("upstream_rq_2xx")
+            ),
+            (10, 0, 10)
+        );
     });
 }
 
@@ -122,7 +129,9 @@ fn endpoints_that_stay_keep_their_connections_and_others_drain() {
         assert_eq!((stays.connections(), goes.connections()), (1, 1));
 
         let snapshot = worker.snapshot.borrow().clone();
-        let old = (0..2).map(|_| worker.upstreams.pick(&snapshot, "c", &PickContext::default()).unwrap()).find(|p| p.address().to_string() == goes.address.to_string());
+        let old = (0..2)
+            .map(|_| worker.upstreams.pick(&snapshot, "c", &PickContext::default()).unwrap())
+            .find(|p| p.address().to_string() == goes.address.to_string());
         worker.set(cluster(Http1), endpoints(&[stays.address]));
         for _ in 0..4 {
             assert_eq!(worker.text("/").await, stays.address.to_string());

@@ -19,7 +19,8 @@ fn requests_beyond_the_limit_are_refused() {
     run(async {
         let server = server::start(true, 1).await;
         let limits = CircuitBreakers { max_requests: 1, ..CircuitBreakers::default() };
-        let worker = Worker::new(Cluster { circuit_breakers: limits, ..cluster(Http2) }, endpoints(&[server.address]));
+        let worker =
+            Worker::new(Cluster { circuit_breakers: limits, ..cluster(Http2) }, endpoints(&[server.address]));
         let held = worker.send(get("/long")).await.unwrap();
         let error = worker.send(get("/")).await.unwrap_err();
         assert_eq!((error.kind, error.sent, error.request.is_some()), (SendErrorKind::Overflow, false, true));
@@ -46,7 +47,8 @@ fn a_request_waits_for_a_connection_where_no_more_may_open() {
 fn requests_that_would_wait_are_refused_beyond_the_limit() {
     run(async {
         let server = server::start(false, 1).await;
-        let limits = CircuitBreakers { max_connections: 1, max_pending_requests: 1, ..CircuitBreakers::default() };
+        let limits =
+            CircuitBreakers { max_connections: 1, max_pending_requests: 1, ..CircuitBreakers::default() };
         let worker = Worker::new(limited(limits), endpoints(&[server.address]));
         let held = worker.send(get("/long")).await.unwrap();
         let (waits, refused) = tokio::join!(worker.send(get("/")), async {
@@ -84,7 +86,10 @@ fn a_request_that_stops_waiting_does_not_take_a_connection_with_it() {
 fn retries_are_limited() {
     run(async {
         let server = server::start(false, 1).await;
-        let worker = Worker::new(limited(CircuitBreakers { max_retries: 1, ..CircuitBreakers::default() }), endpoints(&[server.address]));
+        let worker = Worker::new(
+            limited(CircuitBreakers { max_retries: 1, ..CircuitBreakers::default() }),
+            endpoints(&[server.address]),
+        );
         let picked = worker.upstreams.pick(&worker.snapshot.borrow(), "c", &PickContext::default()).unwrap();
         let permit = picked.permit_retry();
         assert!(permit.is_some() && picked.permit_retry().is_none());

@@ -13,8 +13,8 @@ mod upgrade;
 
 use bytes::Bytes;
 use gateway_config::{
-    Balancing, CircuitBreakers, Cluster, ConnectionSettings, Discovery, Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place,
-    Snapshot, UpstreamProtocol,
+    Balancing, CircuitBreakers, Cluster, ConnectionSettings, Discovery, Endpoint, EndpointAddress,
+    EndpointHealth, Endpoints, Locality, Place, Snapshot, UpstreamProtocol,
 };
 use gateway_upstream::{PickContext, SendError, UpstreamBody, UpstreamRegistry, Upstreams};
 use http::{Request, Response};
@@ -38,7 +38,8 @@ struct Worker {
 impl Worker {
     fn new(cluster: Cluster, endpoints: Endpoints) -> Self {
         let registry = UpstreamRegistry::new();
-        let worker = Self { upstreams: Upstreams::new(Arc::clone(&registry)), registry, snapshot: RefCell::default() };
+        let worker =
+            Self { upstreams: Upstreams::new(Arc::clone(&registry)), registry, snapshot: RefCell::default() };
         worker.set(cluster, endpoints);
         worker
     }
@@ -50,7 +51,10 @@ impl Worker {
         snapshot.endpoints.insert("c", Arc::new(endpoints));
     }
 
-    async fn send(&self, request: Request<RequestBody>) -> Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>> {
+    async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>> {
         let snapshot = self.snapshot.borrow().clone();
         let picked = self.upstreams.pick(&snapshot, "c", &PickContext::default()).unwrap();
         self.upstreams.send(&picked, request).await
@@ -62,7 +66,13 @@ impl Worker {
     }
 
     fn metric(&self, name: &str) -> u64 {
-        let found = self.registry.cluster("c").metrics.iter().find(|(metric, ..)| *metric == name).map(|(.., value)| value);
+        let found = self
+            .registry
+            .cluster("c")
+            .metrics
+            .iter()
+            .find(|(metric, ..)| *metric == name)
+            .map(|(.., value)| value);
         found.unwrap_or_else(|| panic!("no metric {name}"))
     }
 }
@@ -93,7 +103,12 @@ fn cluster(protocol: UpstreamProtocol) -> Cluster {
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint { address: EndpointAddress::Socket(address), hostname: None, weight: 1, health: EndpointHealth::Healthy }
+    Endpoint {
+        address: EndpointAddress::Socket(address),
+        hostname: None,
+        weight: 1,
+        health: EndpointHealth::Healthy,
+    }
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
@@ -102,7 +117,12 @@ fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
 }
 
 fn by_priority(priorities: impl IntoIterator<Item = Vec<Endpoint>>) -> Endpoints {
-    let localities = (0..).zip(priorities).map(|(priority, list)| Locality { place: Place::default(), priority, weight: None, endpoints: list.into() });
+    let localities = (0..).zip(priorities).map(|(priority, list)| Locality {
+        place: Place::default(),
+        priority,
+        weight: None,
+        endpoints: list.into(),
+    });
     Endpoints { cluster: "c".into(), localities: localities.collect(), overprovisioning: 140 }
 }
 

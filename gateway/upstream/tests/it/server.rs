@@ -82,7 +82,13 @@ async fn start_with(http2: bool, together: usize, tls: Option<TlsAcceptor>) -> S
     Server { address, seen }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool, address: SocketAddr, seen: Arc<Seen>, barrier: Arc<Barrier>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    http2: bool,
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    barrier: Arc<Barrier>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         seen.requests.fetch_add(1, Ordering::SeqCst);
         let barrier = Arc::clone(&barrier);
@@ -99,14 +105,18 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, htt
     let io = TokioIo::new(stream);
     // Connections that clients cut off end with errors; that is not the server's test.
     if http2 {
-        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(io, service)
+            .await;
     } else {
         let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
     }
 }
 
 /// A server of raw bytes: `talk` gets each connection once the head of its first request has come.
-pub(crate) async fn start_raw<F: Future<Output = ()> + Send + 'static>(talk: impl Fn(tokio::net::TcpStream) -> F + Send + 'static) -> Server {
+pub(crate) async fn start_raw<F: Future<Output = ()> + Send + 'static>(
+    talk: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(Seen::default());
@@ -135,5 +145,7 @@ pub(crate) async fn read_head(stream: &mut tokio::net::TcpStream) -> bool {
 
 /// Writes an answer.
 pub(crate) async fn answer(stream: &mut tokio::net::TcpStream, text: &str) {
-    let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await;
+    let _ = stream
+        .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+        .await;
 }

@@ -23,15 +23,21 @@ impl Authority {
 
     fn server(&self, name: &str, alpn: &[&str]) -> rustls::ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let certificate =
+            CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let mut config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
     }
 
     fn roots(&self) -> SecretSource {
-        SecretSource::Inline(Arc::new(gateway_config::Secret::from_roots_pem("roots", &self.0.pem()).unwrap()))
+        SecretSource::Inline(Arc::new(
+            gateway_config::Secret::from_roots_pem("roots", &self.0.pem()).unwrap(),
+        ))
     }
 }
 
@@ -41,7 +47,14 @@ fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Opti
         matcher: StringMatcher { pattern: StringPattern::Exact(name.as_bytes().into()), ignore_case: false },
     });
     let sni = Some("backend.example".into());
-    let tls = UpstreamTls { sni, auto_sni: false, alpn: Box::default(), roots, names: names.collect(), certificate: None };
+    let tls = UpstreamTls {
+        sni,
+        auto_sni: false,
+        alpn: Box::default(),
+        roots,
+        names: names.collect(),
+        certificate: None,
+    };
     Cluster { tls: Some(tls), ..cluster(protocol) }
 }
 
@@ -49,9 +62,14 @@ fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Opti
 fn alpn_chooses_the_protocol() {
     run(async {
         let authority = Authority::new();
-        for (offered, http2, version) in [("h2", true, Version::HTTP_2), ("http/1.1", false, Version::HTTP_11)] {
+        for (offered, http2, version) in
+            [("h2", true, Version::HTTP_2), ("http/1.1", false, Version::HTTP_11)]
+        {
             let server = server::start_tls(http2, authority.server("backend.example", &[offered])).await;
-            let worker = Worker::new(encrypted(Auto, Some(authority.roots()), Some("backend.example")), endpoints(&[server.address]));
+            let worker = Worker::new(
+                encrypted(Auto, Some(authority.roots()), Some("backend.example")),
+                endpoints(&[server.address]),
+            );
             for _ in 0..3 {
                 let response = worker.send(get("/")).await.unwrap();
                 assert_eq!(response.version(), version);
@@ -92,7 +110,8 @@ fn a_missing_secret_fails_closed_and_its_arrival_heals() {
         let authority = Authority::new();
         let server = server::start_tls(false, authority.server("backend.example", &[])).await;
         let named = Some(SecretSource::Named("roots".into()));
-        let worker = Worker::new(encrypted(Http1, named, Some("backend.example")), endpoints(&[server.address]));
+        let worker =
+            Worker::new(encrypted(Http1, named, Some("backend.example")), endpoints(&[server.address]));
         let error = worker.send(get("/")).await.unwrap_err();
         assert_eq!(error.kind, SendErrorKind::Connect);
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("roots"), "{error:?}");

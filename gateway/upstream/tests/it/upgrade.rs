@@ -15,13 +15,18 @@ fn bytes_flow_both_ways_after_an_upgrade() {
     run(async {
         let server = server::start_raw(|mut stream| async move {
             server::read_head(&mut stream).await;
-            let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n").await;
+            let _ = stream
+                .write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n",
+                )
+                .await;
             let (mut read, mut write) = stream.split();
             let _ = tokio::io::copy(&mut read, &mut write).await;
         })
         .await;
         let worker = Worker::new(cluster(Http1), endpoints(&[server.address]));
-        let request = Request::get("/").header("host", "c").header("upgrade", "echo").header("connection", "upgrade");
+        let request =
+            Request::get("/").header("host", "c").header("upgrade", "echo").header("connection", "upgrade");
         let mut response = worker.send(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
@@ -32,6 +37,9 @@ fn bytes_flow_both_ways_after_an_upgrade() {
         assert_eq!(&echoed, b"hello");
         assert_eq!((worker.metric("upstream_rq_active"), worker.metric("upstream_cx_active")), (1, 1));
         drop((stream, response));
-        until("nothing is counted any more", || worker.metric("upstream_rq_active") + worker.metric("upstream_cx_active") == 0).await;
+        until("nothing is counted any more", || {
+            worker.metric("upstream_rq_active") + worker.metric("upstream_cx_active") == 0
+        })
+        .await;
     });
 }
