@@ -25,6 +25,7 @@
 mod assembly;
 mod backends;
 mod certificate;
+mod checks;
 mod dependents;
 mod facts;
 mod fleet;

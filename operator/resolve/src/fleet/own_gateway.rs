@@ -73,6 +73,7 @@ fn declare(listener: &FleetListener, fleet: &FleetFacts, view: &mut View<'_>) ->
         references,
         certificates,
         terminates: true,
+        unserved: None,
         shared: true,
     }
 }

@@ -3,7 +3,7 @@
 
 //! Gateway: whose it is, its listeners, and the verdict on the whole.
 
-use super::listeners::declare;
+use super::listeners::{declare, refuse_client_validation};
 use crate::fleet::FleetFacts;
 use crate::status::{Condition, ConditionStatus, ConditionType, ListenerVerdict, Reason, Verdict};
 use crate::target::{GatewayInfo, Target, TargetOutcome, judge, ports};
@@ -29,14 +29,17 @@ pub(crate) fn resolve_gateway(gateway: &Gateway, view: &mut View<'_>) -> Option<
         return None;
     }
     let generation = gateway.metadata.generation.unwrap_or_default();
-    let declared = gateway.spec.listeners.iter().map(|listener| declare(listener, namespace, view)).collect();
+    let mut declared: Vec<_> =
+        gateway.spec.listeners.iter().map(|listener| declare(listener, namespace, view)).collect();
+    refuse_client_validation(gateway, &mut declared);
     let (listeners, mut verdicts) = judge(declared, generation);
     let refused = refusal(gateway, &id, fleet.as_ref().err().cloned(), view);
     let active = refused.is_none();
     if !active {
         verdicts.iter_mut().for_each(hold_back);
     }
-    let conditions = conditions(refused, &verdicts, generation);
+    let mut conditions = conditions(refused, &verdicts, generation);
+    conditions.extend(client_certificate(gateway, generation));
     let ports = ports(&listeners);
     let info = info(gateway, &object, fleet.as_ref().ok().map(|fleet| &fleet.object), ports);
     let plugins = fleet.map(|fleet| fleet.plugins.clone()).unwrap_or_default();
@@ -93,6 +96,14 @@ fn refusal(
     let namesake = view.fleets().find(|fleet| fleet.own_gateway().as_ref() == Some(id))?;
     let message = format!("{} has a gateway of its own with this name; rename the Gateway", namesake.object);
     Some(Verdict::no(Reason::Invalid, message))
+}
+
+/// The gateway's own certificate towards backends is not served; backends that ask for it refuse the connection.
+fn client_certificate(gateway: &Gateway, generation: i64) -> Option<Condition> {
+    gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    let message = "tls.backend.clientCertificateRef is not served yet";
+    let verdict = Verdict::no(Reason::UnsupportedValue, message);
+    Some(Condition::new(ConditionType::ResolvedRefs, generation, verdict))
 }
 
 fn conditions(refused: Option<Verdict>, listeners: &[ListenerVerdict], generation: i64) -> Vec<Condition> {

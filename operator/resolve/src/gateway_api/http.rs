@@ -6,8 +6,9 @@
 use super::attach::{Request, attach, hosts};
 use super::rules::{self, Rules};
 use super::{GROUP, status};
+use crate::checks::is_host;
 use crate::route::{Contribution, RankedRule, RouteOutcome, RouteRules};
-use crate::status::{ParentRef, ParentVerdict, RouteVerdict, StatusValue, Verdict};
+use crate::status::{ParentRef, ParentVerdict, Reason, RouteVerdict, StatusValue, Verdict};
 use crate::target::{Protocol, Target, TargetListener};
 use crate::view::View;
 use crds::gateway_api::{HttpRoute, HttpRouteParentRefs};
@@ -44,7 +45,7 @@ pub(crate) fn resolve_http_route(route: &HttpRoute, view: &mut View<'_>) -> Rout
         let section = parent.section_name.as_deref();
         let request =
             Request { namespace: &object.namespace, section, port: parent.port, hostnames: &hostnames };
-        let accepted = match attach(&target, request, view) {
+        let accepted = match invalid_host(&hostnames).map_or_else(|| attach(&target, request, view), Err) {
             Ok(listeners) => accept(&target, &listeners, &hostnames, &rules, &mut edges, &mut outcome),
             Err(refused) => refused,
         };
@@ -55,6 +56,11 @@ pub(crate) fn resolve_http_route(route: &HttpRoute, view: &mut View<'_>) -> Rout
     }
     outcome.status = Some((generation, StatusValue::HttpRoute(RouteVerdict { parents: verdicts })));
     outcome
+}
+
+fn invalid_host(hostnames: &[HostPattern]) -> Option<Verdict> {
+    let host = hostnames.iter().find(|host| !is_host(host))?;
+    Some(Verdict::no(Reason::UnsupportedValue, format!("hostnames: {host} is no hostname")))
 }
 
 /// The Gateway or fleet that a parent reference names; none for other kinds.
@@ -104,7 +110,7 @@ fn accept(
             }
         }
     }
-    Verdict::yes(crate::status::Reason::Accepted)
+    Verdict::yes(Reason::Accepted)
 }
 
 /// The rules as they are on each port: redirects show the port of the listener where they name none.

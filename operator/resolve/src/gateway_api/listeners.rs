@@ -10,7 +10,7 @@ use crate::status::{Reason, Verdict};
 use crate::target::{AllowedNamespaces, Declared, Protocol};
 use crate::view::View;
 use crds::gateway_api::{
-    GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
+    Gateway, GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
     GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
 };
 use operator_ir::{HostPattern, SecretId};
@@ -45,7 +45,24 @@ pub(super) fn declare(listener: &GatewayListeners, namespace: &str, view: &mut V
         references,
         certificates,
         terminates,
+        unserved: None,
         shared: false,
+    }
+}
+
+/// Marks HTTPS listeners that are to check client certificates: serving them without the check would let everybody in.
+pub(super) fn refuse_client_validation(gateway: &Gateway, listeners: &mut [Declared]) {
+    let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };
+    for listener in listeners.iter_mut().filter(|listener| listener.protocol == Protocol::Https) {
+        let own = frontend.per_port.iter().flatten().find(|port| port.port == listener.port);
+        let validated = match own {
+            Some(port) => port.tls.validation.is_some(),
+            None => frontend.default.validation.is_some(),
+        };
+        if validated {
+            let message = "tls.frontend: validation of client certificates is not served yet";
+            listener.unserved = Some(message.to_owned());
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 //! Matches of an HTTPRoute: conditions on the request, and how specific they are.
 
+use crate::checks::is_header_name;
 use crate::route::{PathRank, Rank};
 use crds::gateway_api::{
     HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType, HttpRouteRulesMatchesMethod,
@@ -19,6 +20,9 @@ pub(super) fn translate(matches: &HttpRouteRulesMatches) -> Result<RequestMatch,
     let mut headers: Vec<HeaderMatch> = Vec::new();
     for header in matches.headers.iter().flatten() {
         let name = header.name.to_ascii_lowercase();
+        if !is_header_name(&name) {
+            return Err(format!("{name:?} is no header name"));
+        }
         // Of several with one name only the first counts (Gateway API, `HTTPHeaderMatch.name`).
         if headers.iter().all(|other| other.name != name) {
             let is_regex = header.r#type == Some(HttpRouteRulesMatchesHeadersType::RegularExpression);

@@ -7,6 +7,7 @@ use super::filters::{self, Filters};
 use super::modifiers::header_mutation;
 use super::{GROUP, Referrer, duration, matches};
 use crate::backends::{BackendReference, ReferenceProblem, resolve_backend};
+use crate::checks::unusable;
 use crate::route::RankedRule;
 use crate::status::Reason;
 use crate::view::View;
@@ -18,6 +19,9 @@ use operator_ir::{
     Action, Destination, DirectResponse, Forward, HeaderMutation, ObjectRef, Origin, RequestMatch, Retry,
     Rule, RuleFilters, Timeouts,
 };
+
+/// Highest weight of a backend (Gateway API, `BackendRef.weight`).
+const MOST_WEIGHT: u32 = 1_000_000;
 
 /// All rules of a route.
 #[derive(Debug, Default)]
@@ -99,7 +103,10 @@ fn read(
         return Err((read, problem));
     }
     match action(rule, &read, namespace, view, unresolved) {
-        Ok((action, changes)) => Ok((read, action, changes)),
+        Ok((action, changes)) => match unusable(&action, &changes) {
+            None => Ok((read, action, changes)),
+            Some(message) => Err((read, (Reason::UnsupportedValue, message))),
+        },
         Err(problem) => Err((read, problem)),
     }
 }
@@ -120,6 +127,7 @@ fn action(
     let mut destinations = Vec::new();
     for reference in rule.backend_refs.iter().flatten() {
         let weight = reference.weight.map_or(1, |weight| u32::try_from(weight).unwrap_or_default());
+        let weight = weight.min(MOST_WEIGHT);
         let destination = destination(reference, weight, namespace, view, unresolved)?;
         destinations.extend((weight > 0).then_some(destination));
     }

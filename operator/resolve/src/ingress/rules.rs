@@ -5,6 +5,7 @@
 
 use super::Problems;
 use crate::backends::{BackendReference, resolve_backend};
+use crate::checks::is_host;
 use crate::facts::Lookup;
 use crate::gateway_api::{Referrer, path_rank, segment_prefix};
 use crate::route::{PathRank, Rank, RankedRule};
@@ -29,6 +30,10 @@ pub(super) fn translate(
     let Some(spec) = &ingress.spec else { return hosts };
     for (index, rule) in spec.rules.iter().flatten().enumerate() {
         let host = HostPattern::parse(rule.host.as_deref().unwrap_or_default());
+        if !is_host(&host) {
+            problems.add(Some(index), Reason::UnsupportedValue, format!("host {host} is no hostname"));
+            continue;
+        }
         let rules = hosts.entry(host).or_default();
         let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
         for (number, path) in paths.iter().enumerate() {

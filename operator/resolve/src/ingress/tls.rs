@@ -4,6 +4,7 @@
 //! Certificates that an Ingress brings to the fleet's HTTPS listeners.
 
 use super::Problems;
+use crate::checks::is_host;
 use crate::facts::Lookup;
 use crate::route::HostCertificate;
 use crate::status::Reason;
@@ -35,7 +36,7 @@ pub(super) fn certificates(
             None => None,
         };
         for host in tls_hosts(ingress, tls) {
-            let Some(listener) = listener_for(target, &host) else {
+            let Some(listener) = listener_for(target, &host).filter(|_| is_host(&host)) else {
                 let message = format!("tls: no HTTPS listener of {} serves host {host}", target.object);
                 problems.add(None, Reason::NoMatchingListenerHostname, message);
                 continue;

@@ -84,6 +84,9 @@ macro_rules! words {
         pub enum $name { $($(#[$word_doc])* $word,)* }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$word,)*];
+
             /// As written in YAML.
             #[must_use]
             pub fn as_str(self) -> &'static str {

@@ -4,6 +4,7 @@
 //! Listeners side by side: conflicts, ports, and the conditions that follow.
 
 use super::{AllowedNamespaces, Protocol, TargetListener, pod_ports};
+use crate::checks::is_host;
 use crate::status::{Condition, ConditionType, ListenerVerdict, Reason, Verdict};
 use operator_ir::{HostPattern, SecretId};
 
@@ -25,6 +26,8 @@ pub(crate) struct Declared {
     pub(crate) certificates: Vec<SecretId>,
     /// Whether it ends TLS; others are not served under HTTPS.
     pub(crate) terminates: bool,
+    /// What is asked of the listener that would be dangerous to leave out and is not served.
+    pub(crate) unserved: Option<String>,
     /// Whether others bring certificates of their own (Ingresses), so that it is open also without any.
     pub(crate) shared: bool,
 }
@@ -90,6 +93,15 @@ fn accepted(listener: &Declared, conflict: Option<&Verdict>, obstacle: Option<St
     }
     if listener.protocol == Protocol::Https && !listener.terminates {
         return Verdict::no(Reason::UnsupportedProtocol, "tls.mode of an HTTPS listener must be Terminate");
+    }
+    if !is_host(&listener.hostname) {
+        return Verdict::no(
+            Reason::UnsupportedValue,
+            format!("hostname {} is no hostname", listener.hostname),
+        );
+    }
+    if let Some(message) = &listener.unserved {
+        return Verdict::no(Reason::UnsupportedValue, message.clone());
     }
     if port(listener).is_none() {
         return Verdict::no(Reason::PortUnavailable, format!("{} is no port", listener.port));
