@@ -5,9 +5,10 @@
 
 use crate::{FleetCluster, FleetMember, FleetRevision, GatewayFleet};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 /// The definition of one kind.
 #[derive(Clone, Debug)]
@@ -24,11 +25,16 @@ pub fn all() -> Vec<Definition> {
         .into()
 }
 
-/// The derived definition as we install it: without `nullable`, so that `null` means "not set" and never reaches rules.
+/// The derived definition as we install it: without `nullable`, so that `null` means "not set" and never reaches rules; and
+/// with a status from the start, since tools (kstatus) take an object without one for ready.
 pub(crate) fn prepare(mut resource: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas = resource.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
         without_nullable(schema);
+        let status = schema.properties.as_mut().and_then(|fields| fields.get_mut("status"));
+        if let Some(status) = status {
+            status.default = Some(JSON(json!({"observedGeneration": -1})));
+        }
     }
     resource
 }
