@@ -10,7 +10,6 @@ use multicluster_apply::HostTokens;
 use notify::{RecursiveMode, Watcher};
 use operator_xds_server::Metrics;
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -87,7 +86,7 @@ impl Embedded {
             },
             LocalObjects::Hosts(stores.clone()),
             tokens.clone(),
-            Metrics::register(&mut Registry::default()),
+            Metrics::default(),
             stop.clone(),
         );
         let programs = HostPrograms {
@@ -102,6 +101,7 @@ impl Embedded {
             identity: "up".to_owned(),
             operator_image: String::new(),
             gateway_image: String::new(),
+            relay_arguments: Vec::new(),
             relays: Some(Arc::new(relays)),
             host: Some(programs),
         };

@@ -10,7 +10,7 @@ use crate::objects::{KubernetesObjects, Objects};
 use crate::relay_role;
 use anyhow::{Context, bail};
 use gateway_telemetry::{
-    LogFormat, LogOptions, OPENMETRICS_CONTENT_TYPE, Page, PageServer, Pages, ProcessMetrics, Readiness, Shutdown,
+    LogOptions, OPENMETRICS_CONTENT_TYPE, Page, PageServer, Pages, ProcessMetrics, Readiness, Shutdown,
     encode_metrics, init_logs, register_build_info,
 };
 use http::StatusCode;
@@ -32,7 +32,8 @@ pub async fn operator(args: OperatorArgs) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     register_build_info(&mut registry, "operator");
     registry.register_collector(Box::new(ProcessMetrics));
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
     let readiness = Readiness::default();
     let started = readiness.gate("started");
     let server = PageServer::bind(args.http_listen).await.with_context(|| {
@@ -88,11 +89,21 @@ async fn run_hub(
         identity: args.pod.clone(),
         operator_image: args.operator_image.clone(),
         gateway_image: args.gateway_image.clone(),
+        relay_arguments: relay_arguments(args),
         relays: wanted.then(|| Arc::new(relays) as Arc<dyn RelayHost>),
         host,
     };
     hub::run(options, stop).await;
     Ok(())
+}
+
+/// What relays in member clusters are told beside who they are.
+fn relay_arguments(args: &OperatorArgs) -> Vec<String> {
+    let mut arguments = Vec::new();
+    if !args.plain_http_registries.is_empty() {
+        arguments.push(format!("--plain-http-registries={}", args.plain_http_registries.join(",")));
+    }
+    arguments
 }
 
 fn pages(registry: Arc<Registry>, readiness: Readiness) -> Pages {

@@ -87,6 +87,11 @@ impl PluginCache {
         }
     }
 
+    /// How far a plugin is; `None` where it was never wanted.
+    pub(super) fn state(&self, image: &str) -> Option<PluginState> {
+        self.shared.states.lock().get(image).cloned()
+    }
+
     /// Changes whenever a plugin's state does.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()

@@ -4,7 +4,7 @@
 //! The relay's work: pinned configuration and live data in, published resources and reports out.
 
 use super::live::{self, LiveEvent};
-use super::plugins::PluginCache;
+use super::plugins::{PluginCache, PluginState};
 use super::report::{GatewayReport, RelayReport};
 use super::services::{self, ServiceEndpoint, ServiceIndex, ServiceName};
 use super::{Known, group_of};
@@ -13,7 +13,7 @@ use crate::pin::{PinReceiver, Pinned};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use operator_ir::{BackendId, BackendProtocol, GatewayConfig, GatewayId, SecretId};
+use operator_ir::{BackendId, BackendProtocol, FailurePolicy, GatewayConfig, GatewayId, SecretId};
 use operator_translate::{
     BackendState, BindOptions, Certificate, CertificateState, Endpoint, Endpoints, Live, LocalityEndpoints,
     PluginFact, Translator,
@@ -262,8 +262,12 @@ impl ServeLoop {
         let demand = self.publisher.demand().borrow().clone();
         for id in std::mem::take(&mut self.touched) {
             let Some(served) = self.gateways.get_mut(&id) else { continue };
+            let Some(config) = with_plugins(&served.config, &self.plugins) else {
+                tracing::info!(gateway = %id, "held back until its plugins are here; what is served goes on");
+                continue;
+            };
             let group = group_of(&id);
-            let changes = served.translator.update(&served.config, &self.live);
+            let changes = served.translator.update(&config, &self.live);
             tracing::debug!(gateway = %id, upserted = changes.upserted.len(), removed = changes.removed.len(), "publish");
             self.publisher.publish(
                 &group,
@@ -324,6 +328,30 @@ impl ServeLoop {
             .map(ToString::to_string)
             .collect()
     }
+}
+
+/// The configuration as it can be served with the plugins that are here: as it is when all are; without those that may fail
+/// open and cannot be had; `None` while one that must run is missing, or one is still on its way.
+fn with_plugins(config: &Arc<GatewayConfig>, plugins: &PluginCache) -> Option<Arc<GatewayConfig>> {
+    let mut left_out = BTreeSet::new();
+    for (name, plugin) in &config.plugins {
+        match (plugins.state(&plugin.image), plugin.failure_policy) {
+            (Some(PluginState::Cached(_)), _) => {}
+            (Some(PluginState::Failing(_)), FailurePolicy::FailOpen) => {
+                left_out.insert(name.clone());
+            }
+            _ => return None,
+        }
+    }
+    if left_out.is_empty() {
+        return Some(config.clone());
+    }
+    let mut reduced = config.as_ref().clone();
+    for listener in reduced.listeners.values_mut() {
+        let listener = Arc::make_mut(listener);
+        listener.chains.iter_mut().for_each(|chain| chain.plugins.retain(|name| !left_out.contains(name)));
+    }
+    Some(Arc::new(reduced))
 }
 
 /// A backend's state in the translator's words.
