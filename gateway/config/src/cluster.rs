@@ -128,6 +128,8 @@ pub struct ConnectionSettings {
     pub initial_stream_window: Option<u32>,
     /// Initial window of an HTTP/2 connection, bytes.
     pub initial_connection_window: Option<u32>,
+    /// Bytes that a connection may buffer in each direction; a soft limit.
+    pub buffer_limit: Option<u32>,
     /// TCP keepalive: idle time before the first probe.
     pub tcp_keepalive: Option<Duration>,
 }
@@ -141,6 +143,7 @@ impl Default for ConnectionSettings {
             max_concurrent_streams: None,
             initial_stream_window: None,
             initial_connection_window: None,
+            buffer_limit: None,
             tcp_keepalive: None,
         }
     }

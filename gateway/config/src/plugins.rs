@@ -12,7 +12,8 @@ use std::sync::Arc;
 /// The plugins of a packed listener; none where it cannot be read, which applying it will say.
 #[must_use]
 pub fn plugins_of(packed: &Any) -> Vec<Arc<WasmFilter>> {
-    let decoded = unpack(packed).ok().and_then(|message| listener::listener(&mut Scope::default(), message).ok());
+    let decoded =
+        unpack(packed).ok().and_then(|message| listener::listener(&mut Scope::default(), message).ok());
     decoded.map(|listener| of_chains(&listener.chains)).unwrap_or_default()
 }
 

@@ -34,7 +34,9 @@ pub struct OutlierDetection {
     pub consecutive_5xx: Option<u32>,
     /// 502, 503, 504 and failures in a row (default 5; Envoy enforces it at 0 % unless told otherwise); none: do not count.
     pub consecutive_gateway_failure: Option<u32>,
-    /// Failures without an answer in a row, where they are told apart; none: do not count.
+    /// Failures without an answer are counted apart from answers, and not as 5xx (`split_external_local_origin_errors`).
+    pub split_local_origin: bool,
+    /// Failures without an answer in a row (default 5), where they are counted apart; none: do not count.
     pub consecutive_local_origin_failure: Option<u32>,
     /// Time between looks at ejected hosts (default 10 s).
     pub interval: Duration,

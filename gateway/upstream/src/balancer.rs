@@ -122,7 +122,8 @@ pub(crate) fn healthy_count(view: &ClusterView) -> usize {
 fn groups(view: &ClusterView, tiers: &[Tier]) -> Vec<(u32, bool, Vec<usize>)> {
     let factor = view.endpoints.as_ref().map_or(140, |endpoints| endpoints.overprovisioning.max(100));
     let share = |part: usize, all: usize| {
-        if all == 0 { 0 } else { u32::try_from(part * factor as usize / all).unwrap_or(100).min(100) }
+        let percent = (part * factor as usize).checked_div(all).unwrap_or(0);
+        u32::try_from(percent).unwrap_or(100).min(100)
     };
     let classes = || tiers.iter().map(|t| (t, &t.healthy)).chain(tiers.iter().map(|t| (t, &t.degraded)));
     let available: u32 = classes().map(|(tier, hosts)| share(hosts.len(), tier.all.len())).sum();

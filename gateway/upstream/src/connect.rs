@@ -21,6 +21,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+/// An answer's head must fit into an HTTP/1.1 connection's buffer (Envoy's default limit of heads is 60 KiB).
+const MIN_HEAD: usize = 64 << 10;
+
+fn buffer_size(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 /// How connections of a cluster are made. Pools with other settings are other pools.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectSettings {
@@ -151,6 +158,9 @@ async fn handshake<B: RequestBody>(
         if settings.initial_connection_window.is_some() {
             builder.initial_connection_window_size(settings.initial_connection_window);
         }
+        if let Some(limit) = settings.buffer_limit {
+            builder.max_send_buf_size(buffer_size(limit));
+        }
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
         let told = Rc::clone(&allowed);
@@ -163,7 +173,11 @@ async fn handshake<B: RequestBody>(
         drive(&target.state, watched, closed);
         Ok(Established::Http2(sender, allowed))
     } else {
-        let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(failed)?;
+        let mut builder = http1::Builder::new();
+        if let Some(limit) = target.settings.connection.buffer_limit {
+            builder.max_buf_size(buffer_size(limit).max(MIN_HEAD));
+        }
+        let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         drive(&target.state, connection.with_upgrades(), closed);
         Ok(Established::Http1(sender))
     }

@@ -17,6 +17,8 @@ pub struct HostState {
     errors: AtomicU64,
     consecutive_5xx: AtomicU32,
     consecutive_gateway: AtomicU32,
+    /// Failures without an answer, where they are counted apart.
+    consecutive_local: AtomicU32,
     ejections: AtomicU32,
     /// Milliseconds on the registry's clock; 0: in service.
     ejected_until: AtomicU64,
@@ -40,6 +42,7 @@ impl HostState {
             errors: AtomicU64::new(0),
             consecutive_5xx: AtomicU32::new(0),
             consecutive_gateway: AtomicU32::new(0),
+            consecutive_local: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
         }
@@ -86,33 +89,37 @@ impl HostState {
 
     /// Counts an outcome; true where the host has failed often enough in a row to be ejected.
     pub(crate) fn count(&self, outcome: Outcome, policy: Option<&OutlierDetection>) -> bool {
-        let (bad, gateway) = match outcome {
-            Outcome::Status(status) => (status.is_server_error(), matches!(status.as_u16(), 502..=504)),
-            Outcome::Failure => (true, true),
-        };
-        if !bad {
-            // Stores only where needed: a healthy host's cache line stays shared.
-            if self.consecutive_5xx.load(Ordering::Relaxed) != 0 {
-                self.consecutive_5xx.store(0, Ordering::Relaxed);
-            }
-            if self.consecutive_gateway.load(Ordering::Relaxed) != 0 {
-                self.consecutive_gateway.store(0, Ordering::Relaxed);
-            }
-            return false;
-        }
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        let in_row = self.consecutive_5xx.fetch_add(1, Ordering::Relaxed) + 1;
-        let gateway_in_row = if gateway {
-            self.consecutive_gateway.fetch_add(1, Ordering::Relaxed) + 1
-        } else {
-            self.consecutive_gateway.store(0, Ordering::Relaxed);
-            0
-        };
+        let split = policy.is_some_and(|policy| policy.split_local_origin);
         let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit.max(1));
-        policy.is_some_and(|policy| {
-            reached(policy.consecutive_5xx, in_row)
-                || reached(policy.consecutive_gateway_failure, gateway_in_row)
-        })
+        match outcome {
+            Outcome::Failure => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                if split {
+                    let in_row = self.consecutive_local.fetch_add(1, Ordering::Relaxed) + 1;
+                    return policy
+                        .is_some_and(|policy| reached(policy.consecutive_local_origin_failure, in_row));
+                }
+                let counts = (add(&self.consecutive_5xx), add(&self.consecutive_gateway));
+                policy.is_some_and(|p| {
+                    reached(p.consecutive_5xx, counts.0) || reached(p.consecutive_gateway_failure, counts.1)
+                })
+            }
+            Outcome::Status(status) => {
+                clear(&self.consecutive_local);
+                let gateway = matches!(status.as_u16(), 502..=504);
+                let gateway_count =
+                    if gateway { add(&self.consecutive_gateway) } else { clear(&self.consecutive_gateway) };
+                if !status.is_server_error() {
+                    clear(&self.consecutive_5xx);
+                    return false;
+                }
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                let count = add(&self.consecutive_5xx);
+                policy.is_some_and(|p| {
+                    reached(p.consecutive_5xx, count) || reached(p.consecutive_gateway_failure, gateway_count)
+                })
+            }
+        }
     }
 
     /// Takes it out of service; gives the end of that, or none where it is out already.
@@ -136,8 +143,9 @@ impl HostState {
         if until > now {
             return Err(until);
         }
-        self.consecutive_5xx.store(0, Ordering::Relaxed);
-        self.consecutive_gateway.store(0, Ordering::Relaxed);
+        for counter in [&self.consecutive_5xx, &self.consecutive_gateway, &self.consecutive_local] {
+            clear(counter);
+        }
         Ok(self.ejected_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 
@@ -145,4 +153,16 @@ impl HostState {
     pub(crate) fn reinstate(&self) -> bool {
         self.ejected_until.swap(0, Ordering::Relaxed) != 0
     }
+}
+
+fn add(counter: &AtomicU32) -> u32 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Stores only where needed: the cache line of a healthy host stays shared between workers.
+fn clear(counter: &AtomicU32) -> u32 {
+    if counter.load(Ordering::Relaxed) != 0 {
+        counter.store(0, Ordering::Relaxed);
+    }
+    0
 }

@@ -180,7 +180,11 @@ impl ClusterState {
     /// Ends all ejections where the policy is gone.
     pub(crate) fn policy_removed(&self) {
         let hosts = self.hosts.lock();
-        if hosts.values().fold(false, |changed, host| host.reinstate() || changed) {
+        let mut changed = false;
+        for host in hosts.values() {
+            changed |= host.reinstate();
+        }
+        if changed {
             self.next_return.store(u64::MAX, Ordering::Relaxed);
             self.health_changed(&hosts);
         }

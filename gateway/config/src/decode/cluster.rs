@@ -32,13 +32,13 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster, Fault> {
     fields!(scope, message => pb::Cluster {
         use {
-            name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, health_checks, circuit_breakers, typed_extension_protocol_options,
+            per_connection_buffer_limit_bytes, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, health_checks, circuit_breakers, typed_extension_protocol_options,
             dns_refresh_rate, dns_lookup_family, outlier_detection, common_lb_config, transport_socket, upstream_connection_options,
             cluster_discovery_type, lb_config, http2_protocol_options, max_requests_per_connection, transport_socket_matches,
             transport_socket_matcher,
         }
         warn {
-            per_connection_buffer_limit_bytes, upstream_http_protocol_options, common_http_protocol_options, http_protocol_options, dns_jitter,
+             upstream_http_protocol_options, common_http_protocol_options, http_protocol_options, dns_jitter,
             dns_failure_refresh_rate, dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
             upstream_bind_config, lb_subset_config, protocol_selection, close_connections_on_host_health_failure, filters, load_balancing_policy,
             lrs_server, upstream_config, preconnect_policy, connection_pool_per_downstream_connection, queuing_policies,
@@ -62,6 +62,7 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
         http.protocol = UpstreamProtocol::Http2;
     }
     http.connection.max_requests = number(max_requests_per_connection).filter(|count| *count > 0);
+    http.connection.buffer_limit = number(per_connection_buffer_limit_bytes).filter(|bytes| *bytes > 0);
     extension_options(scope, &mut http, typed_extension_protocol_options)?;
     if let Some(options) = upstream_connection_options {
         scope.unused("upstream_connection_options.happy_eyeballs_config", &options.happy_eyeballs_config);

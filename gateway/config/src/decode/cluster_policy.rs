@@ -53,9 +53,6 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
             failure_percentage_request_volume, successful_active_health_check_uneject_host, always_eject_one_host,
         }
     });
-    if split_external_local_origin_errors {
-        scope.warn("split_external_local_origin_errors", "failures without an answer count as 5xx");
-    }
     let enforced = |share: Option<u32>, default: u32| share.unwrap_or(default) > 0;
     let base_ejection_time =
         scope.duration("base_ejection_time", base_ejection_time)?.unwrap_or(Duration::from_secs(30));
@@ -65,6 +62,7 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
             .then(|| number(consecutive_5xx).unwrap_or(5)),
         consecutive_gateway_failure: enforced(number(enforcing_consecutive_gateway_failure), 0)
             .then(|| number(consecutive_gateway_failure).unwrap_or(5)),
+        split_local_origin: split_external_local_origin_errors,
         consecutive_local_origin_failure: (split_external_local_origin_errors
             && enforced(number(enforcing_consecutive_local_origin_failure), 100))
         .then(|| number(consecutive_local_origin_failure).unwrap_or(5)),

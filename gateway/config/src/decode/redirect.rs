@@ -14,8 +14,8 @@ use gateway_xds_api::pb::envoy::config::route::v3::redirect_action::{
 };
 use http::StatusCode;
 
-/// The largest body of an answer, bytes (Envoy's default is 4 KiB).
-const MAX_BODY: usize = 64 << 10;
+/// The largest body of an answer, bytes (Envoy's default is 4 KiB; our control plane allows as much as this).
+const MAX_BODY: usize = 1 << 20;
 
 /// A redirect.
 pub(crate) fn redirect(scope: &mut Scope, action: pb::RedirectAction) -> Result<Redirect, Fault> {

@@ -10,6 +10,9 @@ use std::collections::{BTreeSet, HashMap};
 /// A resource by type and name.
 pub(super) type Key = (ResourceType, Box<str>);
 
+/// Resources by type and name, as they are told to others.
+type Names = Vec<(ResourceType, String)>;
+
 /// Counts of who needs what.
 #[derive(Debug, Default)]
 pub(super) struct References {
@@ -55,7 +58,7 @@ impl References {
     }
 
     /// What became needed and what is no longer needed since the last call.
-    pub(super) fn take_changes(&mut self) -> (Vec<(ResourceType, String)>, Vec<(ResourceType, String)>) {
+    pub(super) fn take_changes(&mut self) -> (Names, Names) {
         let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
         for (key, before) in std::mem::take(&mut self.touched) {
             match (before, self.counts.contains_key(&key)) {

@@ -3,6 +3,8 @@
 
 //! Configuration from outside: resources in, snapshots and rejections out.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
+
 mod incremental;
 mod listeners;
 mod rejections;

@@ -13,6 +13,7 @@ fn outliers(time: Duration) -> OutlierDetection {
     OutlierDetection {
         consecutive_5xx: Some(3),
         consecutive_gateway_failure: None,
+        split_local_origin: false,
         consecutive_local_origin_failure: None,
         interval: Duration::from_secs(10),
         base_ejection_time: time,
@@ -80,6 +81,28 @@ fn a_host_that_keeps_failing_is_ejected_and_comes_back() {
             (0, 2)
         );
         assert_eq!(worker.metric("outlier_detection_ejections_enforced_total"), 1);
+    });
+}
+
+#[test]
+fn failures_without_an_answer_can_be_counted_apart() {
+    run(async {
+        let (dead, failing) = (closed_address().await, server::start(false, 1).await);
+        let apart = OutlierDetection {
+            consecutive_5xx: None,
+            split_local_origin: true,
+            consecutive_local_origin_failure: Some(3),
+            ..outliers(Duration::from_secs(60))
+        };
+        let settings = Cluster { outlier_detection: Some(apart), ..cluster(Http1) };
+        let worker = Worker::new(settings, endpoints(&[dead, failing.address]));
+        let mut refused = 0;
+        for _ in 0..20 {
+            refused += u32::from(worker.send(get("/status/503")).await.is_err());
+        }
+        // The dead host is out after three failures; the other one answers, badly, and stays.
+        assert_eq!((refused, worker.metric("outlier_detection_ejections_active")), (3, 1));
+        assert_eq!(worker.metric("upstream_rq_5xx"), 17);
     });
 }
 

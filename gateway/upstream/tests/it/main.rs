@@ -3,6 +3,8 @@
 
 //! Pools, balancing, health and limits against real servers on loopback.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
+
 mod health;
 mod http1;
 mod http2;
