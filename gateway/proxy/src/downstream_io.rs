@@ -78,8 +78,13 @@ pub(crate) struct DownstreamIo<S> {
     stream: S,
     replay: Replay,
     guard: Option<HeadGuard>,
+    /// What the parser still gets instead of a refused head.
+    poison: &'static [u8],
     state: Arc<StreamState>,
 }
+
+/// Ends any head, and no parser takes it: hyper answers 400 behind all earlier responses and closes.
+const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// Bytes that were read before the protocol was known.
 #[derive(Debug, Default)]
@@ -109,11 +114,10 @@ impl Replay {
 impl<S> DownstreamIo<S> {
     /// A stream that first gives back what was read already; `guard` for HTTP/1.
     pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
-        Self { stream, replay, guard, state }
+        Self { stream, replay, guard, poison: b"", state }
     }
 
-    /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and replaced by a byte that no parser takes,
-    /// which makes hyper answer 400 behind all earlier responses and close.
+    /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and poison follows in its place.
     fn inspect(&mut self, buffer: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
         let Some(guard) = &mut self.guard else { return Ok(()) };
         if buffer.filled().len() == start || self.state.tunnel.load(Ordering::Relaxed) {
@@ -127,7 +131,8 @@ impl<S> DownstreamIo<S> {
             Verdict::RefuseHead { keep, reason } => {
                 self.state.refused.store(reason as u8, Ordering::Relaxed);
                 buffer.set_filled(start + keep);
-                buffer.put_slice(b"\0");
+                self.poison = POISON;
+                self.put_poison(buffer);
                 Ok(())
             }
             Verdict::RefuseBody(reason) => {
@@ -135,6 +140,12 @@ impl<S> DownstreamIo<S> {
                 Err(io::Error::new(io::ErrorKind::InvalidData, reason.as_str()))
             }
         }
+    }
+
+    fn put_poison(&mut self, buffer: &mut ReadBuf<'_>) {
+        let (now, later) = self.poison.split_at(self.poison.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.poison = later;
     }
 
     fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -147,6 +158,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buffer.filled().len();
+        if this.state.refusal().is_some() {
+            // Nothing more of this client is read; once the poison is out, the stream has ended.
+            this.put_poison(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let replay = &mut this.replay;
         if replay.start < replay.end {
             let count = buffer.remaining().min(replay.end - replay.start);

@@ -18,7 +18,7 @@ fn entry() -> Box<AccessLogEntry> {
         start: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         duration: Duration::from_micros(12_900),
         method: Method::GET,
-        path: PathAndQuery::from_static("/a?b=\"c\""),
+        path: PathAndQuery::from_static("/a?b={c}"),
         protocol: Version::HTTP_2,
         status: 503,
         flags: ResponseFlags::NO_HEALTHY_UPSTREAM | ResponseFlags::RETRY_LIMIT,
@@ -63,7 +63,7 @@ fn a_line_has_envoys_field_names() {
     assert_eq!(
         lines,
         [concat!(
-            r#"{"start_time":"2023-11-14T22:13:20.123Z","method":"GET","path":"/a?b=\"c\"","protocol":"HTTP/2","response_code":503,"#,
+            r#"{"start_time":"2023-11-14T22:13:20.123Z","method":"GET","path":"/a?b={c}","protocol":"HTTP/2","response_code":503,"#,
             r#""response_flags":"UH,URX","response_code_details":"no_healthy_upstream","bytes_received":1,"bytes_sent":19,"duration":12,"#,
             r#""upstream_host":null,"upstream_cluster":"service/a/b/80","upstream_request_attempt_count":2,"#,
             r#""route_name":"httproute/a/b/0/0","downstream_remote_address":"127.0.0.1:5","x_forwarded_for":"1.2.3.4","#,
