@@ -1,0 +1,136 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Plugins before they are used: fetched from the relay, verified, kept on disk, compiled, tried out.
+
+use bytes::Bytes;
+use gateway_config::{WasmFilter, WasmModule};
+use gateway_wasm::{ModuleKey, WasmError, WasmHost};
+use gateway_xds_client::{RelayClient, RelayError};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest module that is fetched, bytes; the host compiles only smaller ones.
+const LARGEST: usize = 256 * 1024 * 1024;
+/// Time of a fetch, whatever the configuration says.
+const LONGEST: Duration = Duration::from_secs(60);
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PluginError {
+    /// The relay does not hand it out.
+    #[error("module {sha256} cannot be fetched from the relay")]
+    Fetch {
+        /// Its digest.
+        sha256: String,
+        /// The relay's reason.
+        #[source]
+        source: RelayError,
+    },
+    /// What came is something else.
+    #[error("module has sha256 {got}, expected {expected}")]
+    Digest {
+        /// What was asked for.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A file cannot be read.
+    #[error("module file {path} cannot be read")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The host does not take it.
+    #[error(transparent)]
+    Wasm(#[from] WasmError),
+    /// The work was broken off.
+    #[error("gateway is ending")]
+    Ending,
+}
+
+/// Gets plugins ready.
+#[derive(Clone, Debug)]
+pub(crate) struct Plugins {
+    host: WasmHost,
+    relay: RelayClient,
+    folder: PathBuf,
+}
+
+impl Plugins {
+    pub(crate) fn new(host: WasmHost, relay: RelayClient, state: &Path) -> Self {
+        Self { host, relay, folder: state.join("plugins") }
+    }
+
+    /// Makes a plugin ready to be started on workers: its module is there, and it takes its configuration.
+    pub(crate) async fn prepare(&self, plugin: &Arc<WasmFilter>) -> Result<(), PluginError> {
+        let key = ModuleKey::of(&plugin.module);
+        let bytes = if self.host.has(&key) { None } else { Some(self.bytes(&plugin.module).await?) };
+        let (host, plugin) = (self.host.clone(), plugin.clone());
+        let compiled = tokio::task::spawn_blocking(move || {
+            if let Some(bytes) = bytes {
+                host.prepare(key, &bytes)?;
+            }
+            host.try_out(&plugin.name, &plugin)
+        });
+        compiled.await.map_err(|_| PluginError::Ending)?.map_err(PluginError::Wasm)
+    }
+
+    /// Forgets the modules that are not among those in use.
+    pub(crate) fn retain(&self, used: &HashSet<ModuleKey>) {
+        self.host.retain(|key| used.contains(key));
+    }
+
+    async fn bytes(&self, module: &WasmModule) -> Result<Bytes, PluginError> {
+        match module {
+            WasmModule::Inline(bytes) => Ok(bytes.clone()),
+            WasmModule::File(path) => {
+                let path = PathBuf::from(&**path);
+                let read = tokio::fs::read(&path).await;
+                read.map(Bytes::from).map_err(|source| PluginError::File { path, source })
+            }
+            WasmModule::Remote { sha256, timeout, .. } => self.remote(sha256, *timeout).await,
+        }
+    }
+
+    /// From disk where it is there and undamaged, else from the relay.
+    async fn remote(&self, sha256: &str, timeout: Duration) -> Result<Bytes, PluginError> {
+        let path = self.folder.join(format!("{sha256}.wasm"));
+        if let Ok(bytes) = tokio::fs::read(&path).await
+            && digest(&bytes) == sha256
+        {
+            return Ok(bytes.into());
+        }
+        let timeout = timeout.clamp(SHORTEST, LONGEST);
+        let fetched = self.relay.get(&format!("/v1/plugins/{sha256}"), LARGEST, timeout).await;
+        let bytes = fetched.map_err(|source| PluginError::Fetch { sha256: sha256.to_owned(), source })?;
+        let got = digest(&bytes);
+        if got != sha256 {
+            return Err(PluginError::Digest { expected: sha256.to_owned(), got });
+        }
+        if let Err(error) = self.keep(&path, &bytes).await {
+            tracing::warn!(%error, path = %path.display(), "module cannot be kept on disk; it is fetched again after a restart");
+        }
+        tracing::info!(sha256, bytes = bytes.len(), "module fetched");
+        Ok(bytes)
+    }
+
+    async fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        tokio::fs::create_dir_all(&self.folder).await?;
+        let beside = path.with_extension("new");
+        tokio::fs::write(&beside, bytes).await?;
+        tokio::fs::rename(&beside, path).await
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

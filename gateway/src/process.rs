@@ -1,0 +1,230 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The life of the process: last good configuration, then the relay's, then the drain.
+
+use crate::consumer::GatewayConsumer;
+use crate::last_good::{self, LastGood};
+use crate::plugins::Plugins;
+use crate::ready::{self, Gates};
+use crate::{admin, metrics};
+use anyhow::Context;
+use gateway_config::{Bootstrap, ConfigStore};
+use gateway_proxy::{DrainOptions, Proxy, ProxyOptions};
+use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
+use gateway_wasm::{ModuleKey, WasmHost, WasmLimits};
+use gateway_xds_api::{ResourceType, pack_encoded};
+use gateway_xds_client::{
+    CertificateWatch, Client, ClientOptions, ClientStatus, IdentityOptions, NodeIdentity, RelayClient,
+    RelayOptions, Security, Subscriptions, WorkloadIdentity,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The longest that connections are still taken after a drain began: load balancers notice within this time.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// What the parts of the process share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) proxy: Proxy,
+    pub(crate) store: Mutex<ConfigStore>,
+    pub(crate) readiness: Readiness,
+    /// A configuration was installed.
+    pub(crate) changed: Notify,
+    pub(crate) draining: CancellationToken,
+    pub(crate) started_from_disk: bool,
+    pub(crate) client: OnceLock<Arc<ClientStatus>>,
+}
+
+impl Shared {
+    /// Whether the relay answered every type that is wanted.
+    pub(crate) fn initial_state_is_complete(&self) -> bool {
+        let view = self.client.get().map(|status| status.view());
+        view.is_some_and(|view| view.streams > 0 && view.waiting_for.is_empty())
+    }
+
+    pub(crate) fn proxy_is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+}
+
+/// Runs until told to end.
+pub(crate) async fn run(
+    bootstrap: Bootstrap,
+    bind: Vec<(String, SocketAddr)>,
+    logs: LogHandle,
+) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    tracing::info!(node = bootstrap.node_id(), relay = bootstrap.relay.address, "gateway starts");
+    let host = WasmHost::new(WasmLimits::default()).context("plugins cannot be hosted")?;
+    let last_good = LastGood::new(&bootstrap.state_dir);
+    let (store, from_disk) = load(&last_good);
+    let proxy = Proxy::start(proxy_options(&bootstrap, bind, &host)).context("proxy cannot start")?;
+    let shared = Arc::new(Shared {
+        proxy,
+        store: Mutex::new(store),
+        readiness: Readiness::default(),
+        changed: Notify::new(),
+        draining: shutdown.requested.clone(),
+        started_from_disk: from_disk,
+        client: OnceLock::new(),
+        bootstrap,
+    });
+    // Made before anything answers probes: without gates everything would be ready.
+    let gates = Gates::new(&shared.readiness);
+    let ending = CancellationToken::new();
+    let identity = WorkloadIdentity::new(identity_options(&shared.bootstrap));
+    let certificate = identity.watch();
+    serve_pages(&shared, &host, certificate.clone(), logs, &ending).await?;
+
+    let relay = RelayClient::new(relay_options(&shared.bootstrap));
+    let plugins = Plugins::new(host, relay, &shared.bootstrap.state_dir);
+    let consumer = first_configuration(&shared, plugins).await;
+    let client =
+        Client::new(client_options(&shared.bootstrap, certificate), subscriptions(&shared), consumer);
+    // Set once, here.
+    let _ = shared.client.set(client.status());
+    tokio::spawn(identity.run(ending.clone()));
+    tokio::spawn(client.run(ending.clone()));
+    tokio::spawn(last_good::keep(last_good, shared.clone()));
+    tokio::spawn(ready::watch(gates, shared.clone()));
+
+    shutdown.requested.cancelled().await;
+    let deadline = Duration::from_secs(shared.bootstrap.drain_seconds);
+    tokio::select! {
+        report = shared.proxy.drain(deadline) => tracing::info!(forced = report.forced, took = ?report.took, "drained"),
+        () = shutdown.forced.cancelled() => tracing::warn!("ended before connections did"),
+    }
+    ending.cancel();
+    Ok(())
+}
+
+/// Reads what was kept on disk; a gateway without it waits for its relay.
+fn load(last_good: &LastGood) -> (ConfigStore, bool) {
+    let mut store = ConfigStore::new();
+    let updates = last_good.load().unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "last good configuration is not used");
+        Vec::new()
+    });
+    if updates.is_empty() {
+        return (store, false);
+    }
+    let applied = store.apply_all(updates);
+    for rejection in &applied.rejections {
+        tracing::warn!(resource = rejection.name, rejection.message, "kept resource is not used");
+    }
+    let resources = store.accepted().count();
+    tracing::info!(resources, "last good configuration read");
+    (store, resources > 0)
+}
+
+/// Serves what came from disk at once. Plugins that are kept too are started; others come from the relay meanwhile, and
+/// their failure policy holds until then.
+async fn first_configuration(shared: &Arc<Shared>, plugins: Plugins) -> GatewayConsumer {
+    let mut consumer = GatewayConsumer::new(shared.clone(), plugins.clone());
+    if !shared.started_from_disk {
+        return consumer;
+    }
+    let snapshot = shared.store.lock().snapshot().clone();
+    for plugin in snapshot.plugins() {
+        consumer.note_modules(FROM_DISK, [ModuleKey::of(&plugin.module)]);
+        let plugins = plugins.clone();
+        tokio::spawn(async move {
+            if let Err(error) = plugins.prepare(&plugin).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    plugin = &*plugin.name,
+                    error,
+                    "plugin of the last good configuration cannot be used"
+                );
+            }
+        });
+    }
+    if let Err(error) = shared.proxy.install(snapshot).await {
+        tracing::error!(%error, "last good configuration is not served in all parts");
+    }
+    consumer
+}
+
+/// Stands for all listeners that came from disk, where modules are counted.
+const FROM_DISK: &str = "\0disk";
+
+/// Everything of our types; what is held already is not sent again. Versions are the content's.
+fn subscriptions(shared: &Shared) -> Subscriptions {
+    let mut subscriptions =
+        Subscriptions::new(&[ResourceType::Cluster, ResourceType::Listener, ResourceType::VirtualHost]);
+    for (kind, name, value) in shared.store.lock().accepted() {
+        subscriptions.seed(kind, name, pack_encoded(kind, name, value.to_vec(), "").version);
+    }
+    subscriptions
+}
+
+async fn serve_pages(
+    shared: &Arc<Shared>,
+    host: &WasmHost,
+    certificate: CertificateWatch,
+    logs: LogHandle,
+    ending: &CancellationToken,
+) -> anyhow::Result<()> {
+    let registry = Arc::new(metrics::registry(host, shared));
+    let bootstrap = &shared.bootstrap;
+    for (address, pages) in [
+        (bootstrap.admin, admin::pages(shared, &registry, certificate, logs)),
+        (bootstrap.readiness, admin::readiness(shared)),
+        (bootstrap.metrics, metrics::pages(Pages::new(), shared, &registry)),
+    ] {
+        let server = PageServer::bind(address).await?;
+        tokio::spawn(server.serve(Arc::new(pages), ending.clone()));
+    }
+    Ok(())
+}
+
+fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &WasmHost) -> ProxyOptions {
+    let deadline = Duration::from_secs(bootstrap.drain_seconds);
+    ProxyOptions {
+        workers: bootstrap.workers,
+        bind: bind.into_iter().collect(),
+        drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },
+        plugins: Some(Arc::new(host.clone())),
+        ..ProxyOptions::default()
+    }
+}
+
+fn relay_options(bootstrap: &Bootstrap) -> RelayOptions {
+    RelayOptions {
+        address: bootstrap.relay.issuer.clone(),
+        server_name: bootstrap.relay.server_name.clone(),
+        trust_bundle: bootstrap.trust_bundle.clone(),
+    }
+}
+
+fn identity_options(bootstrap: &Bootstrap) -> IdentityOptions {
+    IdentityOptions {
+        node_id: bootstrap.node_id(),
+        issuer: relay_options(bootstrap),
+        token_file: bootstrap.token_file.clone(),
+    }
+}
+
+fn client_options(bootstrap: &Bootstrap, certificate: CertificateWatch) -> ClientOptions {
+    ClientOptions {
+        address: bootstrap.relay.address.clone(),
+        node: NodeIdentity {
+            id: bootstrap.node_id(),
+            cluster: format!("{}/{}", bootstrap.fleet.namespace, bootstrap.fleet.name),
+            metadata: BTreeMap::new(),
+        },
+        security: Security::MutualTls {
+            server_name: bootstrap.relay.server_name.clone(),
+            trust_bundle: bootstrap.trust_bundle.clone(),
+            certificate,
+        },
+    }
+}
