@@ -16,6 +16,8 @@ pub struct BindOptions {
     pub address: String,
     /// Added to ports below 1024; 10000 in pods, 0 where the process may bind them.
     pub privileged_port_offset: u16,
+    /// Added to every port; keeps clusters on one machine apart.
+    pub port_offset: u16,
     /// Whether requests are logged as JSON on standard output.
     pub access_log: bool,
     /// What answers say in `server`.
@@ -27,6 +29,7 @@ impl Default for BindOptions {
         Self {
             address: "0.0.0.0".to_owned(),
             privileged_port_offset: 10_000,
+            port_offset: 0,
             access_log: true,
             server_name: "gatefleet".to_owned(),
         }
@@ -37,7 +40,8 @@ impl BindOptions {
     /// The port that the process binds for a declared port.
     #[must_use]
     pub fn bound_port(&self, declared: u16) -> u16 {
-        if declared < 1024 { declared.saturating_add(self.privileged_port_offset) } else { declared }
+        let privileged = if declared < 1024 { self.privileged_port_offset } else { 0 };
+        declared.saturating_add(privileged).saturating_add(self.port_offset)
     }
 }
 

@@ -170,6 +170,10 @@ impl DeltaState {
             }
             return self.send(kind, pending, &snapshot);
         }
+        // A proxy that has not asked for its routes yet (a reconnect) may hold some that refer to what goes.
+        if !self.required.iter().all(|kind| self.types.contains_key(kind)) {
+            return None;
+        }
         // A refused route table or virtual host means that the proxy still serves by the one before.
         let unsettled = |s: &Subscription| s.in_flight() || s.refuses();
         if additions_left || ROUTING.iter().any(|kind| self.types.get(kind).is_some_and(unsettled)) {

@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use throttle::Throttle;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -223,7 +223,7 @@ impl Port {
         source: SocketAddr,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let metrics = &self.issuer.metrics;
-        if !self.throttle.admit(source.ip()) {
+        if !self.throttle.admit(source.ip(), Instant::now()) {
             metrics.issued("throttled");
             return Err(Refusal(
                 StatusCode::TOO_MANY_REQUESTS,

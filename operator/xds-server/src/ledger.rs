@@ -205,7 +205,6 @@ impl Ledger {
         };
         let mut groups = self.shared.groups.lock();
         groups.entry(group.clone()).or_default().insert(stream, Entry { status, settled: None });
-        drop(groups);
         self.tell(LedgerEvent::Connected { group: group.clone(), node });
     }
 
@@ -216,7 +215,6 @@ impl Ledger {
         if streams.is_empty() {
             groups.remove(group);
         }
-        drop(groups);
         self.tell(LedgerEvent::Disconnected { group: group.clone(), node: entry.status.node });
     }
 
@@ -237,25 +235,25 @@ impl Ledger {
 
     /// Records an answer to the response sent last.
     pub(crate) fn answered(&self, group: &Group, stream: StreamId, kind: ResourceType, nack: Option<Nack>) {
-        let mut node = None;
         self.with(group, stream, |entry| {
             let status = entry.status.types.entry(kind).or_default();
             if nack.is_none() {
                 status.acked = Some(status.sent.clone());
             }
             status.nack.clone_from(&nack);
-            node = Some(entry.status.node.clone());
+            if let Some(nack) = nack {
+                self.tell(LedgerEvent::Nacked { group: group.clone(), node: entry.status.node.clone(), nack });
+            } else {
+                self.shared.changes.send_modify(|count| *count += 1);
+            }
         });
-        if let (Some(node), Some(nack)) = (node, nack) {
-            self.tell(LedgerEvent::Nacked { group: group.clone(), node, nack });
-        }
     }
 
     /// Records that a stream has nothing left to send or to hear of a set.
     pub(crate) fn settled(&self, group: &Group, stream: StreamId, snapshot: &Snapshot) {
-        let mut events = Vec::new();
-        self.with(group, stream, |entry| settle(group, entry, snapshot, &mut events));
-        events.into_iter().for_each(|event| self.tell(event));
+        self.with(group, stream, |entry| {
+            settle(group, entry, snapshot).into_iter().for_each(|event| self.tell(event));
+        });
     }
 
     /// Moves the streams on that a new set does not touch: they have all of it already.
@@ -267,15 +265,12 @@ impl Ledger {
         form: Form,
         touched: &BTreeSet<StreamId>,
     ) {
-        let mut events = Vec::new();
         let mut groups = self.shared.groups.lock();
         for (stream, entry) in groups.get_mut(group).into_iter().flatten() {
             if entry.status.form == form && entry.settled == Some(previous) && !touched.contains(stream) {
-                settle(group, entry, snapshot, &mut events);
+                settle(group, entry, snapshot).into_iter().for_each(|event| self.tell(event));
             }
         }
-        drop(groups);
-        events.into_iter().for_each(|event| self.tell(event));
     }
 
     fn with(&self, group: &Group, stream: StreamId, change: impl FnOnce(&mut Entry)) {
@@ -285,6 +280,7 @@ impl Ledger {
         }
     }
 
+    /// Called under the lock, so that events come in the order of what they tell of.
     fn tell(&self, event: LedgerEvent) {
         self.shared.changes.send_modify(|count| *count += 1);
         // Without a listener there is nobody to tell.
@@ -292,21 +288,20 @@ impl Ledger {
     }
 }
 
-fn settle(group: &Group, entry: &mut Entry, snapshot: &Snapshot, events: &mut Vec<LedgerEvent>) {
-    if entry.settled.is_some_and(|s| s >= snapshot.sequence) && entry.status.acked.is_some() {
-        return;
-    }
-    entry.settled = Some(snapshot.sequence);
-    if entry.status.nacks().next().is_some() {
-        return;
+fn settle(group: &Group, entry: &mut Entry, snapshot: &Snapshot) -> Option<LedgerEvent> {
+    let clean = entry.status.nacks().next().is_none();
+    let known = entry.status.acked.as_ref().is_some_and(|(sequence, _)| *sequence >= snapshot.sequence);
+    entry.settled = entry.settled.max(Some(snapshot.sequence));
+    if !clean || known {
+        return None;
     }
     entry.status.acked = Some((snapshot.sequence, snapshot.version.clone()));
-    events.push(LedgerEvent::Acked {
+    Some(LedgerEvent::Acked {
         group: group.clone(),
         node: entry.status.node.clone(),
         version: snapshot.version.clone(),
         sequence: snapshot.sequence,
         at: Instant::now(),
         time: SystemTime::now(),
-    });
+    })
 }

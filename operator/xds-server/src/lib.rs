@@ -30,7 +30,7 @@ mod stream;
 mod tls;
 mod wire;
 
-pub use delta::DeltaState;
+pub use delta::{Answer, DeltaResponse, DeltaState, Violation};
 pub use group::{Form, Group, Groups};
 pub use issuer::{AttestError, Attestor, Issuer, PluginError, PluginStore, SharedAuthority, serve_issuer};
 pub use ledger::{GroupSummary, Ledger, LedgerEvent, NodeStatus, TypeStatus};
@@ -39,5 +39,5 @@ pub use metrics::Metrics;
 pub use nack::Nack;
 pub use server::{Ads, ServeError, serve_ads};
 pub use snapshot::{Publisher, Snapshot};
-pub use sotw::SotwState;
+pub use sotw::{SotwResponse, SotwState};
 pub use tls::{ServerTls, TlsError};

@@ -1,0 +1,10 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The xDS server from outside: state machines by table and property, real streams over TLS.
+
+mod convergence;
+mod delta_table;
+mod round_trip;
+mod snapshots;
+mod sotw_table;
