@@ -52,6 +52,30 @@ impl ClassSelection {
 }
 
 impl FleetFacts {
+    /// Whether others who read this fleet find the same, whatever its generation.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        let Self {
+            object,
+            uid: _,
+            generation: _,
+            namespace,
+            listeners,
+            plugins,
+            plugins_by_reference: _,
+            gateways,
+            ingresses,
+        } = self;
+        (object, namespace, listeners, plugins, gateways, ingresses)
+            == (
+                &other.object,
+                &other.namespace,
+                &other.listeners,
+                &other.plugins,
+                &other.gateways,
+                &other.ingresses,
+            )
+    }
+
     /// The fleet's own gateway, where it has one.
     pub(crate) fn own_gateway(&self) -> Option<GatewayId> {
         (!self.listeners.is_empty()).then(|| GatewayId::for_object(&self.namespace, &self.object.name))

@@ -68,8 +68,10 @@ impl Store {
                     return Effect::default();
                 }
                 let gone = old.filter(|old| old.uid != facts.uid).map(|old| old.object.clone());
+                // Most changes of a fleet are about its workload: then only its own verdict is found anew.
+                let same = old.is_some_and(|old| old.reads_like(&facts));
                 self.fleets.insert(key.clone(), Arc::new(facts));
-                Effect { node: Some(key), facts: vec![Fact::Fleets], gone }
+                Effect { node: Some(key), facts: if same { Vec::new() } else { vec![Fact::Fleets] }, gone }
             }
             Object::GatewayClass(class) => {
                 replace(&mut self.classes, ObjectKind::GatewayClass, class, |old, new| old.spec == new.spec)

@@ -4,7 +4,8 @@
 //! Verdicts as the status types of the APIs: times kept where nothing changed, everything of others left alone.
 
 use super::{
-    Condition, ConditionType, GatewayClassVerdict, GatewayFacts, GatewayVerdict, ParentVerdict, RouteVerdict, finish_gateway,
+    Condition, ConditionType, GatewayClassVerdict, GatewayFacts, GatewayVerdict, ParentVerdict, RouteVerdict,
+    finish_gateway,
 };
 use crds::gateway_api::{
     GatewayClassStatus, GatewayClassStatusSupportedFeatures, GatewayStatus, GatewayStatusAddresses,
@@ -23,9 +24,8 @@ pub fn merge_conditions(
     now: &v1::Time,
 ) -> Vec<v1::Condition> {
     // By our vocabulary, not by this verdict: a condition that no longer holds (`PartiallyInvalid`) goes.
-    let is_ours = |condition: &&v1::Condition| {
-        ConditionType::ALL.iter().any(|kind| kind.as_str() == condition.type_)
-    };
+    let is_ours =
+        |condition: &&v1::Condition| ConditionType::ALL.iter().any(|kind| kind.as_str() == condition.type_);
     let foreign = previous.iter().filter(|condition| !is_ours(condition)).cloned();
     let merged = ours.iter().map(|our| {
         let old = previous.iter().find(|condition| condition.type_ == our.kind.as_str());

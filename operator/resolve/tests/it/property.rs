@@ -27,9 +27,11 @@ fn object() -> impl Strategy<Value = Value> {
     let namespace = || prop::sample::select(vec!["shop", "other"]);
     let host = || prop::sample::select(vec!["", "x.example", "*.example", "y.x.example", "*.x.example"]);
     prop_oneof![
-        (name(), any::<bool>(), 0..3_usize, host()).prop_map(|(name, source, listeners, host)| fleet(
-            name, source, listeners, host
-        )),
+        (name(), any::<bool>(), 0..3_usize, host(), 1..4_u8).prop_map(|(name, source, listeners, host, generation)| {
+            let mut fleet = fleet(name, source, listeners, host);
+            fleet["metadata"]["generation"] = generation.into();
+            fleet
+        }),
         (name(), prop::sample::select(vec!["a", "b", "none"])).prop_map(|(name, fleet)| class(name, fleet)),
         (namespace(), name(), name(), prop::collection::vec((host(), 0..5_u8), 0..3)).prop_map(
             |(namespace, name, class, listeners)| gateway(namespace, name, class, &listeners)

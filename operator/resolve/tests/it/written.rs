@@ -123,7 +123,8 @@ fn conditions_of_others_on_a_gateway_stay() {
 fn a_condition_that_no_longer_holds_goes() {
     let now = time("2026-01-01T00:00:00Z");
     let mut previous = http_route_status(Some(&route_verdict()), OURS, None, &now);
-    let stale = Condition { type_: "PartiallyInvalid".to_owned(), ..previous.parents[0].conditions[0].clone() };
+    let stale =
+        Condition { type_: "PartiallyInvalid".to_owned(), ..previous.parents[0].conditions[0].clone() };
     previous.parents[0].conditions.push(stale);
     let written = http_route_status(Some(&route_verdict()), OURS, Some(&previous), &now);
     assert_eq!(written.parents[0].conditions.len(), 2, "{written:?}");
