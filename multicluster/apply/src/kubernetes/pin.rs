@@ -5,6 +5,7 @@
 
 use super::call::{Caller, code};
 use crate::{ApplyError, MemberKey};
+use bytes::Bytes;
 use crds::{FleetMember, FleetMemberSpec};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, future};
@@ -29,8 +30,10 @@ pub struct MemberPin {
     pub spec: FleetMemberSpec,
     /// The manifest of the revision, small: the relay reads it first.
     pub annotations: BTreeMap<String, String>,
-    /// Secrets of the revision by name (which is made of their hash), with their data.
-    pub chunks: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// Secrets of the revision by name, which is made of their hash, with the bytes that each holds.
+    pub chunks: BTreeMap<String, Bytes>,
+    /// Key of the bytes in those Secrets.
+    pub chunk_key: &'static str,
     /// Type of those Secrets.
     pub chunk_type: &'static str,
     /// Chunks of other revisions that must stay: the last good one.
@@ -205,7 +208,7 @@ fn member_name(member: &MemberKey) -> String {
     format!("{}-{}", member.fleet, member.cluster)
 }
 
-fn chunk(pin: &MemberPin, name: &str, data: &BTreeMap<String, Vec<u8>>) -> Secret {
+fn chunk(pin: &MemberPin, name: &str, data: &Bytes) -> Secret {
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(pin.namespace.clone()),
@@ -216,7 +219,7 @@ fn chunk(pin: &MemberPin, name: &str, data: &BTreeMap<String, Vec<u8>>) -> Secre
         metadata,
         immutable: Some(true),
         type_: Some(pin.chunk_type.to_owned()),
-        data: Some(data.iter().map(|(key, bytes)| (key.clone(), ByteString(bytes.clone()))).collect()),
+        data: Some(BTreeMap::from([(pin.chunk_key.to_owned(), ByteString(data.to_vec()))])),
         ..Secret::default()
     }
 }

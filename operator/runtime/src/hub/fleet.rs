@@ -79,8 +79,10 @@ impl FleetState {
     /// Takes what a member's worker tells.
     pub(super) fn report(&mut self, cluster: &str, report: MemberReport, context: &Context<'_>) {
         let (fleet, key) = (Arc::clone(&self.fleet), self.key.clone());
+        let pinned = self.members.get(cluster).and_then(|member| member.pinned.clone());
+        let hash = self.release_named(pinned.as_deref()).map(|release| release.hash.clone());
         let Some(member) = self.members.get_mut(cluster) else { return };
-        member.take(report, |corrected| {
+        member.take(report, hash.as_deref(), |corrected| {
             let text = format!("{cluster}: set back: {}", corrected.join(", "));
             context.events.tell(&Subject::fleet(&fleet, &key), "DriftCorrected", &text, false);
         });
@@ -210,9 +212,8 @@ impl FleetState {
             let Some(member) = self.members.get_mut(cluster) else { continue };
             member.wave = Some(pin.wave.clone());
             member.phase = Some(pin.phase);
-            if let Some(good) = &pin.last_good {
-                member.last_good = Some(good.clone());
-            }
+            member.passed = pin.passed.clone().or(member.passed.take());
+            member.last_good = pin.last_good.clone().or(member.last_good.take());
             if pin.revision.is_some() && member.pinned != pin.revision {
                 tracing::info!(fleet = %self.key, %cluster, revision = pin.revision, "pinned");
                 member.pinned.clone_from(&pin.revision);
@@ -255,7 +256,8 @@ impl FleetState {
             }
             if old != Some(&status) {
                 let mut written = object;
-                written.status = Some(status.clone());
+                // Relays write their entries themselves.
+                written.status = Some(FleetMemberStatus { relays: Vec::new(), ..status.clone() });
                 context.writer.status(written);
             }
             if member.is_active() {

@@ -167,9 +167,10 @@ impl Candidate {
     async fn release(self) {
         let Ok(Ok(Some(mut lease))) = tokio::time::timeout(RETRY, self.api.get_opt(&self.name)).await else { return };
         let ours = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(&self.identity);
-        if let (true, Some(spec)) = (ours, &mut lease.spec) {
+        if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
             spec.holder_identity = None;
-            let replace = self.api.replace(&self.name, &PostParams::default(), &lease);
+            let params = PostParams::default();
+            let replace = self.api.replace(&self.name, &params, &lease);
             if !matches!(tokio::time::timeout(RETRY, replace).await, Ok(Ok(_))) {
                 tracing::debug!("the lease runs out by itself");
             }

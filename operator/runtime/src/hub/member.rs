@@ -8,12 +8,15 @@
 mod link;
 mod report;
 
-pub(super) use report::{AppliedReport, GatewayCounts, MemberReport};
+pub(super) use report::{ConfigReport, MemberReport};
+
+use report::AppliedReport;
 
 use crate::relay::RelayReport;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use link::Link;
-use multicluster_apply::{ApplyError, Backend, Change, Desired, Fence, HostBackend, HostOptions, MemberKey, MemberPin};
+use multicluster_apply::{ApplyError, Change, Desired, Fence, HostBackend, HostOptions, MemberKey, MemberPin};
 use multicluster_clusters::{ClusterHandle, Facts, Reach};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +46,16 @@ pub(super) struct Order {
     pub(super) identity: Option<Arc<(String, BTreeMap<String, Vec<u8>>)>>,
     /// Remove everything, as this writer.
     pub(super) remove: Option<Fence>,
+}
+
+impl Order {
+    /// Whether it asks for the very same.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        same(&self.desired, &other.desired)
+            && same(&self.pin, &other.pin)
+            && same(&self.identity, &other.identity)
+            && self.remove == other.remove
+    }
 }
 
 /// How a member is reached.
@@ -188,7 +201,7 @@ impl Worker {
                     }
                 }
             }
-            let wait = self.wait();
+            let (wait, stale) = (self.wait(), link.stale());
             let wake = tokio::select! {
                 changed = self.orders.changed() => if changed.is_err() { return } else { Wake::Order },
                 change = link.changes.next() => match change {
@@ -200,7 +213,7 @@ impl Worker {
                     None => return tokio::time::sleep(RETRY_BASE).await,
                 },
                 report = next_report(&mut self.relay) => Wake::Relay(report),
-                () = link.stale() => return,
+                () = stale => return,
                 () = tokio::time::sleep(wait) => Wake::Time,
             };
             self.woken(wake, link).await;
@@ -212,7 +225,7 @@ impl Worker {
             Wake::Order => {}
             Wake::Time => self.need.observe = true,
             Wake::Relay(report) => self.report.take_relay(&report),
-            Wake::Member(member) => self.report.take_member(member.as_ref().as_ref()),
+            Wake::Member(member) => self.report.take_member(member.as_ref().as_ref(), Timestamp::now()),
             Wake::Change(first) => {
                 self.note(first);
                 let until = Instant::now() + SETTLE;
@@ -229,7 +242,7 @@ impl Worker {
     }
 
     /// One round: what was ordered and is not done, then a look where one is due.
-    async fn step(&mut self, link: &Link, order: &Order) -> Result<(), ApplyError> {
+    async fn step(&mut self, link: &mut Link, order: &Order) -> Result<(), ApplyError> {
         if let Some(fence) = &order.remove {
             return self.remove(link, fence).await;
         }
@@ -256,7 +269,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn pin(&mut self, link: &Link, order: &Order) -> Result<(), ApplyError> {
+    async fn pin(&mut self, link: &mut Link, order: &Order) -> Result<(), ApplyError> {
         let Some(pin) = &order.pin else { return Ok(()) };
         if same(&self.done.pin, &order.pin) {
             return Ok(());
@@ -267,7 +280,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn remove(&mut self, link: &Link, fence: &Fence) -> Result<(), ApplyError> {
+    async fn remove(&mut self, link: &mut Link, fence: &Fence) -> Result<(), ApplyError> {
         if self.report.removed {
             return Ok(());
         }

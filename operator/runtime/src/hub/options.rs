@@ -27,6 +27,8 @@ pub struct HubOptions {
     pub operator_image: String,
     /// Image of gateways whose fleet names none.
     pub gateway_image: String,
+    /// More arguments for relays that run as Deployments.
+    pub relay_arguments: Vec<String>,
     /// Relays of this process: for clusters of mode Host, and for the cluster that the process itself runs in. None: a
     /// cluster of mode Host is reported, the own cluster gets a relay Deployment like any other.
     pub relays: Option<Arc<dyn RelayHost>>,

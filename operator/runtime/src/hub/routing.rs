@@ -7,7 +7,7 @@ use super::FleetKey;
 use crds::gateway_api::{Gateway, GatewayClass, HttpRoute};
 use k8s_openapi::api::networking::v1::Ingress;
 use multicluster_manifests::{GatewayPort, GatewayWorkload, PortProtocol, WorkloadId, WorkloadOwner};
-use operator_ir::{GatewayConfig, GatewayId, ObjectKind, ObjectRef};
+use operator_ir::{GatewayConfig, GatewayId, ObjectKind};
 use operator_resolve::{Change, GatewayInfo, Object, Resolver, ResolverOptions, StatusChange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,17 +103,6 @@ impl Routing {
         self.configs.get(fleet).cloned().unwrap_or_default()
     }
 
-    /// The object that a gateway of a fleet is made for.
-    pub(super) fn object_of(&self, gateway: &GatewayId) -> Option<&ObjectRef> {
-        self.resolver.gateway_info(gateway).map(|info| &info.object)
-    }
-
-    /// The verdict on an object, as a change to be written.
-    pub(super) fn verdict(&self, object: &ObjectRef) -> Option<StatusChange> {
-        let (generation, status) = self.resolver.status(object)?;
-        Some(StatusChange { object: object.clone(), generation, status: Some(status.clone()) })
-    }
-
     /// All verdicts on objects of a kind, for a writer that has new facts.
     pub(super) fn verdicts(&self, kind: ObjectKind) -> Vec<StatusChange> {
         let all = self.resolver.statuses().filter(|(object, _, _)| object.kind == kind);
@@ -123,11 +112,6 @@ impl Routing {
             status: Some(status.clone()),
         })
         .collect()
-    }
-
-    /// The fleet that a gateway belongs to.
-    pub(super) fn owner(&self, gateway: &GatewayId) -> Option<&FleetKey> {
-        self.owners.get(gateway)
     }
 }
 

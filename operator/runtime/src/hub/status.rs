@@ -7,4 +7,4 @@ mod fleet;
 mod member;
 
 pub(super) use fleet::{FleetView, fleet_status};
-pub(super) use member::{MemberView, addresses, evidence, gateway_facts, member_status};
+pub(super) use member::{MemberView, evidence, gateway_facts, member_status};

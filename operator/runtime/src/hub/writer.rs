@@ -79,8 +79,14 @@ impl Writer {
                 let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
                 let found = objects.get::<K>(&namespace.unwrap_or_default(), &name.unwrap_or_default()).await?;
                 match found {
-                    Some(mut object) if change(&mut object) => objects.replace_status(&object).await,
-                    _ => Ok(()),
+                    Some(mut object) => {
+                        if change(&mut object) {
+                            objects.replace_status(&object).await
+                        } else {
+                            Ok(())
+                        }
+                    }
+                    None => Ok(()),
                 }
             })
         });

@@ -34,6 +34,7 @@ pub(in crate::hub) struct Member {
     pub(in crate::hub) leaving_since: Option<Timestamp>,
     pub(in crate::hub) pinned: Option<String>,
     pub(in crate::hub) pinned_since: Option<Timestamp>,
+    pub(in crate::hub) passed: Option<String>,
     pub(in crate::hub) last_good: Option<String>,
     pub(in crate::hub) last_ack: Option<Timestamp>,
     pub(in crate::hub) acked_before: usize,
@@ -86,6 +87,7 @@ impl Member {
             pinned: object.spec.revision.clone(),
             // Since when is not known; the clock of progressDeadline starts anew.
             pinned_since: object.spec.revision.as_ref().map(|_| Timestamp::now()),
+            passed: status.passed_revision,
             last_good: status.last_good_revision,
             last_ack: status.soak_start_time.map(|time| time.0),
             phase: status.phase,
@@ -96,8 +98,9 @@ impl Member {
     }
 
     /// Takes a report; `corrected` is told of objects that were set back since the last one.
-    pub(in crate::hub) fn take(&mut self, report: MemberReport, corrected: impl Fn(&[String])) {
-        let count = report.config.as_ref().map_or(0, |config| config.counts.acked);
+    pub(in crate::hub) fn take(&mut self, report: MemberReport, hash: Option<&str>, corrected: impl Fn(&[String])) {
+        // Only of what the member is pinned to: the first look at another revision begins at 0.
+        let count = hash.and_then(|hash| report.config_of(hash)).map_or(0, |config| config.counts.acked);
         if count > self.acked_before {
             self.last_ack = Some(Timestamp::now());
         }
@@ -125,6 +128,7 @@ impl Member {
             cluster: name.to_owned(),
             labels: cluster.and_then(|c| c.metadata.labels.clone()).unwrap_or_default(),
             pinned: self.pinned.clone(),
+            passed: self.passed.clone(),
             last_good: self.last_good.clone(),
             phase: self.phase,
             paused: cluster.is_some_and(|c| c.spec.paused),
@@ -194,8 +198,10 @@ impl FleetState {
             workloads: release.and_then(|r| r.config.as_ref()).map(|config| config.workloads.as_slice()),
             revision: member.pinned.as_deref(),
             config_version: release.map(|r| r.config_version.as_str()),
+            config_hash: release.map(|r| r.hash.as_str()),
             wave: member.wave.as_deref(),
             phase: member.phase,
+            passed: member.passed.as_deref(),
             last_good: member.last_good.as_deref(),
             pinned_since: member.pinned_since,
             last_ack: member.last_ack,

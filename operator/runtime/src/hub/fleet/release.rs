@@ -203,7 +203,9 @@ impl FleetState {
                 context.writer.status(object.clone());
             }
         }
-        let good: Vec<&str> = self.members.values().filter_map(|member| member.last_good.as_deref()).collect();
+        let members = self.members.values();
+        let good: Vec<&str> =
+            members.flat_map(|member| [&member.last_good, &member.passed]).filter_map(Option::as_deref).collect();
         let needed = |release: &Release| {
             release.verdict == Verdict::Pending || pinned.iter().chain(&good).any(|name| *name == release.name)
         };

@@ -19,7 +19,8 @@ use multicluster_clusters::ClusterHandle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A backend with its events. Of one client: another client is another link.
+/// A backend with its events. Of one client: another client is another link. Streams cannot be shared between threads, so
+/// every method takes it whole.
 pub(super) struct Link {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) changes: BoxStream<'static, Change>,
@@ -53,16 +54,17 @@ impl Link {
     }
 
     /// Resolves once another client took over, or the cluster is known not to answer.
-    pub(super) async fn stale(&self) {
-        let Some(remote) = &self.api else { return std::future::pending().await };
-        let generation = remote.generation;
-        let mut facts = remote.handle.facts();
-        let gone = facts.wait_for(|f| f.client_generation != generation || !f.reach.is_reachable()).await;
-        drop(gone);
+    pub(super) fn stale(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let remote = self.api.as_ref().map(|remote| (remote.generation, remote.handle.facts()));
+        async move {
+            let Some((generation, mut facts)) = remote else { return std::future::pending().await };
+            let gone = facts.wait_for(|f| f.client_generation != generation || !f.reach.is_reachable()).await;
+            drop(gone);
+        }
     }
 
     /// A call did not get through.
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&mut self) {
         if let Some(remote) = &self.api {
             remote.handle.probe_now();
         }
@@ -70,7 +72,7 @@ impl Link {
 
     /// What must be there before workloads: the namespace, the kind FleetMember, the relay's identity.
     pub(super) async fn prepare(
-        &self,
+        &mut self,
         member: &MemberKey,
         namespace: &str,
         identity: Option<&(String, BTreeMap<String, Vec<u8>>)>,
@@ -109,7 +111,7 @@ impl Link {
         }
     }
 
-    pub(super) async fn pin(&self, pin: &MemberPin) -> Result<(), ApplyError> {
+    pub(super) async fn pin(&mut self, pin: &MemberPin) -> Result<(), ApplyError> {
         match &self.api {
             Some(remote) => write_pin(&remote.client, pin, CALL_LIMIT).await,
             None => Ok(()),
@@ -117,7 +119,7 @@ impl Link {
     }
 
     /// Removes what is no workload.
-    pub(super) async fn remove(&self, member: &MemberKey, namespace: &str) -> Result<(), ApplyError> {
+    pub(super) async fn remove(&mut self, member: &MemberKey, namespace: &str) -> Result<(), ApplyError> {
         let Some(remote) = &self.api else { return Ok(()) };
         remove_pin(&remote.client, member, namespace, CALL_LIMIT).await?;
         let api: Api<Secret> = Api::namespaced(remote.client.clone(), namespace);

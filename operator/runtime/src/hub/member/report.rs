@@ -5,11 +5,14 @@
 
 use crate::relay::RelayReport;
 use crds::{Drift, FleetMember, Nack};
+use jiff::{SignedDuration, Timestamp};
 use multicluster_apply::{Applied, Desired, Observed};
 use operator_ir::GatewayId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// An entry of a relay that was not renewed for this long is of a relay that is gone.
+const RELAY_LIFE: SignedDuration = SignedDuration::from_secs(90);
 /// Most rejections that are kept.
 const NACK_LIMIT: usize = 10;
 
@@ -22,8 +25,8 @@ pub(in crate::hub) struct MemberReport {
     pub(in crate::hub) pinned: Option<String>,
     /// What runs.
     pub(in crate::hub) observed: Option<Observed>,
-    /// What the relay says of its gateways, and what of.
-    pub(in crate::hub) config: Option<ConfigReport>,
+    /// What each relay says of its gateways.
+    pub(in crate::hub) config: Vec<ConfigReport>,
     /// What stands in the way as a whole.
     pub(in crate::hub) problem: Option<String>,
     /// Another hub or a newer leader owns the member.
@@ -62,8 +65,8 @@ impl AppliedReport {
 /// What a relay says of its gateways.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::hub) struct ConfigReport {
-    /// What it is about: the name of a revision (a relay of this process), or a configuration version (a remote relay).
-    pub(in crate::hub) about: String,
+    /// Hash of the configuration that it is about.
+    pub(in crate::hub) hash: String,
     /// All gateways together.
     pub(in crate::hub) counts: GatewayCounts,
     /// What they rejected.
@@ -86,7 +89,7 @@ pub(in crate::hub) struct GatewayCounts {
 impl MemberReport {
     /// Takes what a relay of this process says.
     pub(in crate::hub) fn take_relay(&mut self, report: &RelayReport) {
-        let mut config = ConfigReport { about: report.revision.clone(), ..ConfigReport::default() };
+        let mut config = ConfigReport { hash: report.hash.clone(), ..ConfigReport::default() };
         let mut nacks: BTreeMap<(String, String), Nack> = BTreeMap::new();
         for (id, gateway) in &report.gateways {
             let nodes: std::collections::BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
@@ -112,24 +115,39 @@ impl MemberReport {
             }
         }
         config.nacks = nacks.into_values().take(NACK_LIMIT).collect();
-        self.config = Some(config);
+        self.config = vec![config];
     }
 
-    /// Takes what a remote relay wrote into the member's status.
-    pub(in crate::hub) fn take_member(&mut self, member: Option<&FleetMember>) {
-        let Some(config) = member.and_then(|member| member.status.as_ref()).and_then(|status| status.config.as_ref()) else {
-            return;
-        };
+    /// Takes what remote relays wrote into the member's status.
+    pub(in crate::hub) fn take_member(&mut self, member: Option<&FleetMember>, now: Timestamp) {
+        let Some(status) = member.and_then(|member| member.status.as_ref()) else { return };
         let count = |number: i32| usize::try_from(number).unwrap_or(0);
-        self.config = Some(ConfigReport {
-            about: config.desired.clone().unwrap_or_default(),
-            counts: GatewayCounts {
-                connected: count(config.connected),
-                acked: count(config.acked),
-                nacked: count(config.nacked),
-            },
-            nacks: config.nacks.iter().take(NACK_LIMIT).cloned().collect(),
-            gateways: BTreeMap::new(),
-        });
+        let alive = status.relays.iter().filter(|relay| now.duration_since(relay.time.0) < RELAY_LIFE);
+        self.config = alive
+            .map(|relay| ConfigReport {
+                hash: relay.config_hash.clone(),
+                counts: GatewayCounts {
+                    connected: count(relay.connected),
+                    acked: count(relay.acked),
+                    nacked: count(relay.nacked),
+                },
+                nacks: relay.nacks.iter().take(NACK_LIMIT).cloned().collect(),
+                gateways: BTreeMap::new(),
+            })
+            .collect();
+    }
+
+    /// What all relays together say of a configuration; none where no relay speaks of it.
+    pub(in crate::hub) fn config_of(&self, hash: &str) -> Option<ConfigReport> {
+        let mut about = self.config.iter().filter(|config| !hash.is_empty() && config.hash == hash);
+        let mut sum = about.next()?.clone();
+        for config in about {
+            sum.counts.connected += config.counts.connected;
+            sum.counts.acked += config.counts.acked;
+            sum.counts.nacked += config.counts.nacked;
+            sum.nacks.extend(config.nacks.iter().cloned());
+        }
+        sum.nacks.truncate(NACK_LIMIT);
+        Some(sum)
     }
 }

@@ -74,7 +74,7 @@ fn cluster_counts(view: &FleetView<'_>) -> ClusterCounts {
     ClusterCounts {
         selected: count(&|_| true),
         ready: count(&|member| conditions::holds(&member.conditions, ConditionType::Ready)),
-        updated: count(&|member| view.plan.target.is_some() && member.last_good_revision == view.plan.target),
+        updated: count(&|member| view.plan.target.is_some() && member.passed_revision == view.plan.target),
         failed: count(&|member| member.phase == Some(MemberPhase::Failed)),
         unreachable: count(&is_unreachable),
         orphaned: i32::try_from(view.orphaned).unwrap_or(i32::MAX),
@@ -158,6 +158,10 @@ fn ready(fleet: &GatewayFleet, view: &FleetView<'_>, clusters: &ClusterCounts) -
     if view.members.is_empty() {
         let text = "spec.clusters selects no FleetCluster; create one, or change the selector or names";
         return Statement::new(kind, false, Reason::NoClusters, text);
+    }
+    if view.plan.complete && !view.plan.within_unreachable_budget {
+        let text = format!("{} clusters do not answer, more than spec.rollout.unreachable.max allows", clusters.unreachable);
+        return Statement::new(kind, false, Reason::Unreachable, text);
     }
     if view.plan.complete {
         // A rollout is complete once; a cluster that fails later still makes the fleet not ready.

@@ -3,7 +3,7 @@
 
 //! The status of a FleetMember, and what a member's report is worth as evidence. Pure.
 
-use crate::hub::member::MemberReport;
+use crate::hub::member::{ConfigReport, MemberReport};
 use crate::hub::registry::contact_time;
 use crate::hub::time;
 use crds::conditions::{self, ConditionType, Reason, Statement, Truth};
@@ -36,8 +36,10 @@ pub(in crate::hub) struct MemberView<'a> {
     pub(in crate::hub) workloads: Option<&'a [GatewayWorkload]>,
     pub(in crate::hub) revision: Option<&'a str>,
     pub(in crate::hub) config_version: Option<&'a str>,
+    pub(in crate::hub) config_hash: Option<&'a str>,
     pub(in crate::hub) wave: Option<&'a str>,
     pub(in crate::hub) phase: Option<MemberPhase>,
+    pub(in crate::hub) passed: Option<&'a str>,
     pub(in crate::hub) last_good: Option<&'a str>,
     pub(in crate::hub) pinned_since: Option<Timestamp>,
     pub(in crate::hub) last_ack: Option<Timestamp>,
@@ -46,13 +48,9 @@ pub(in crate::hub) struct MemberView<'a> {
 }
 
 impl MemberView<'_> {
-    /// What the relay says, if it is about what the member is pinned to.
-    fn config(&self) -> Option<&crate::hub::member::ConfigReport> {
-        let about = |config: &&crate::hub::member::ConfigReport| {
-            !config.about.is_empty()
-                && (Some(config.about.as_str()) == self.revision || Some(config.about.as_str()) == self.config_version)
-        };
-        self.report.config.as_ref().filter(about)
+    /// What the relays say of what the member is pinned to.
+    fn config(&self) -> Option<ConfigReport> {
+        self.report.config_of(self.config_hash?)
     }
 
     fn reachable(&self) -> bool {
@@ -86,6 +84,7 @@ pub(in crate::hub) fn evidence(view: &MemberView<'_>, now: Timestamp) -> rollout
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
     let replicas = view.replicas();
     let config = view.config();
+    let config = config.as_ref();
     let pinned_there = view.mode == ClusterMode::Host
         || config.is_some()
         || (view.revision.is_some() && view.report.pinned.as_deref() == view.revision);
@@ -122,12 +121,14 @@ pub(in crate::hub) fn member_status(
         wave: view.wave.map(str::to_owned),
         phase: view.phase,
         observed_revision: evidence(view, now).observed_revision,
+        passed_revision: view.passed.map(str::to_owned),
         last_good_revision: view.last_good.map(str::to_owned),
         last_contact_time: contact_time(before.last_contact_time.map(|t| t.0), contact).map(time),
         soak_start_time: view.last_ack.map(time),
         replicas: view.replicas(),
         config: Some(config_status(view)),
-        plugins: before.plugins,
+        plugins: plugins(&before.relays),
+        relays: before.relays,
         addresses: addresses(view),
         gates: Vec::new(),
         drift: view.report.applied.as_ref().map(|a| a.drift.clone()).unwrap_or_default(),
@@ -155,7 +156,7 @@ fn config_status(view: &MemberView<'_>) -> ConfigStatus {
         status.prepared = status.acked;
         status.nacks.clone_from(&config.nacks);
     }
-    if view.last_good.is_some() && view.last_good == view.revision {
+    if view.passed.is_some() && view.passed == view.revision {
         status.last_good.clone_from(&status.desired);
     }
     status
@@ -199,6 +200,17 @@ fn applied(view: &MemberView<'_>) -> Option<Statement> {
         Some(_) if view.applied() => Statement::new(kind, true, Reason::ObjectsApplied, "objects are as the fleet wants them"),
         _ => Statement::new(kind, Truth::Unknown, Reason::Pending, "objects are being applied"),
     })
+}
+
+/// Plugins as the relays hold them; one that any of them cannot get is not held.
+fn plugins(relays: &[crds::RelayStatus]) -> Vec<crds::PluginStatus> {
+    let mut all: std::collections::BTreeMap<String, crds::PluginStatus> = std::collections::BTreeMap::new();
+    for plugin in relays.iter().flat_map(|relay| &relay.plugins) {
+        let entry = all.entry(plugin.name.clone()).or_insert_with(|| plugin.clone());
+        entry.cached &= plugin.cached;
+        entry.message = entry.message.take().or_else(|| plugin.message.clone());
+    }
+    all.into_values().collect()
 }
 
 /// Only when something is wrong: readiness has no condition of its own.

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Events on our objects: one for each transition, never one for each retry.
+
+use super::FleetKey;
+use crate::objects::Objects;
+use crds::GatewayFleet;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Resource as _};
+use std::time::Duration;
+
+/// Longest note that the API takes, bytes.
+const NOTE_LIMIT: usize = 1024;
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// What an Event is about.
+#[derive(Clone, Debug)]
+pub(super) struct Subject(ObjectReference);
+
+impl Subject {
+    pub(super) fn fleet(fleet: &GatewayFleet, key: &FleetKey) -> Self {
+        Self(ObjectReference {
+            api_version: Some(GatewayFleet::api_version(&()).into_owned()),
+            kind: Some(GatewayFleet::kind(&()).into_owned()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: fleet.metadata.uid.clone(),
+            ..ObjectReference::default()
+        })
+    }
+}
+
+/// Writes Events; without an API server they are only logged.
+#[derive(Clone)]
+pub(super) struct Events {
+    objects: Objects,
+    identity: String,
+}
+
+impl Events {
+    pub(super) fn new(objects: Objects, identity: String) -> Self {
+        Self { objects, identity }
+    }
+
+    /// Tells of a transition. Never waits and never fails: an Event that is lost is no harm.
+    pub(super) fn tell(&self, subject: &Subject, reason: &str, note: &str, warning: bool) {
+        let name = subject.0.name.clone().unwrap_or_default();
+        tracing::info!(object = %name, reason, note, warning, "event");
+        let Some(client) = self.objects.client().cloned() else { return };
+        let namespace = subject.0.namespace.clone().unwrap_or_default();
+        let note: String = note.char_indices().take_while(|(at, c)| at + c.len_utf8() <= NOTE_LIMIT).map(|(_, c)| c).collect();
+        let event = Event {
+            metadata: ObjectMeta { generate_name: Some(format!("{name}.")), ..ObjectMeta::default() },
+            action: Some("Reconcile".to_owned()),
+            event_time: Some(MicroTime(jiff::Timestamp::now())),
+            reason: Some(reason.to_owned()),
+            note: Some(note),
+            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            regarding: Some(subject.0.clone()),
+            reporting_controller: Some("gatefleet.dev/hub".to_owned()),
+            reporting_instance: Some(self.identity.clone()),
+            ..Event::default()
+        };
+        tokio::spawn(async move {
+            let api: Api<Event> = Api::namespaced(client, &namespace);
+            let written = tokio::time::timeout(CALL_LIMIT, api.create(&PostParams::default(), &event)).await;
+            if !matches!(written, Ok(Ok(_))) {
+                tracing::debug!(object = %name, "event not written");
+            }
+        });
+    }
+}
