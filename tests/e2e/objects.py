@@ -10,9 +10,13 @@ NAMESPACE = "gateways"
 APPS = "shop"
 
 
+# A pod that breaks the strictest level of Pod Security is refused in these namespaces.
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+
+
 def namespace(name: str) -> Document:
-    """A namespace."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    """A namespace where only pods of Pod Security's level `restricted` start."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
 
 
 def cluster(name: str, spec: Document, labels: dict[str, str]) -> Document:
@@ -74,8 +78,10 @@ def backend(name: str, image: str, cluster_name: str) -> list[Document]:
         "ports": [{"containerPort": 8080}],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "10m"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {"metadata": {"labels": labels}, "spec": {"securityContext": security, "containers": [container]}}
     metadata = {"name": name, "namespace": APPS}
     return [
         {
@@ -103,6 +109,14 @@ def route(first: int, second: int) -> Document:
         "metadata": {"name": "shop", "namespace": APPS},
         "spec": {"parentRefs": [parent], "hostnames": ["shop.example"], "rules": [{"backendRefs": backends}]},
     }
+
+
+def route_to(name: str, host: str, service: str) -> Document:
+    """An HTTPRoute of the fleet for one host and one Service."""
+    made = route(1, 0)
+    made["metadata"] = {"name": name, "namespace": APPS}
+    made["spec"].update(hostnames=[host], rules=[{"backendRefs": [{"name": service, "port": 80}]}])  # type: ignore[attr-defined]
+    return made
 
 
 def simple_ingress() -> Document:

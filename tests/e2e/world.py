@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
+import time
 from pathlib import Path
 
-from e2e import objects
+from e2e import evidence, objects
 from e2e.kube import CLUSTER, Kube, wait_for
-from runner.process import run as command
+from runner.process import Done, run as command
 from runner.report import ROOT, Result
 
 GATEWAY_API = ROOT / "crds" / "gateway-api"
@@ -33,48 +33,52 @@ class World:
 
     def start(self, count: int = 2) -> bool:
         """Starts the clusters afresh."""
+        evidence.clear()
         command("clusters-down", [CLUSTER, "down"], 180)
         done = command("clusters-up", [CLUSTER, "up", str(count)], 1500)
         return self.result.check(f"{count} clusters start", done.good, done.tail(3))
 
     def push_images(self) -> bool:
-        """Builds and pushes our images."""
+        """Builds and pushes our images; their references by digest stand in target/clusters/images.json."""
         done = command("images", [CLUSTER, "images", str(ROOT / "target" / "debug")], 300)
-        for line in done.output.splitlines():
-            found = re.search(r"(\S+)/gatefleet/(gatefleet|gateway)(?::\S+?)?@(sha256:[0-9a-f]{64})", line)
-            if found:
-                self.images[found[2]] = f"{found[1]}/gatefleet/{found[2]}@{found[3]}"
-        return self.result.check("images are built and pushed", done.good and len(self.images) == 2, "" if done.good else done.tail(5))
+        if done.good:
+            self.images = json.loads((ROOT / "target" / "clusters" / "images.json").read_text())
+        return self.result.check("images are built and pushed", len(self.images) == 2, "" if done.good else done.tail(5))
 
     def install(self, roles: str = "hub") -> bool:
         """Installs the kinds and the operator with Helm, Gateway API's kinds with kubectl."""
-        files = sorted(GATEWAY_API.glob("*.yaml"))
-        for file in files:
+        for file in sorted(GATEWAY_API.glob("*.yaml")):
             self.alpha.run("apply", "--server-side", "-f", str(file))
-        helm = tool("helm")
-        kubeconfig = cluster_kubeconfig("alpha")
-        base = [helm, "--kubeconfig", kubeconfig, "upgrade", "--install", "--create-namespace", "--namespace", SYSTEM]
-        done = command("helm-crds", [*base, "gatefleet-crds", "charts/gatefleet-crds"], 120)
+        self.alpha.apply(objects.namespace(SYSTEM))
+        done = self.helm("helm-crds", "upgrade", "--install", "gatefleet-crds", "charts/gatefleet-crds")
         if not self.result.check("helm installs gatefleet-crds", done.good, "" if done.good else done.tail()):
             return False
         values = {
             "roles": roles.split(","),
             "image": image_values(self.images["gatefleet"]),
             "gateway": {"image": image_values(self.images["gateway"])},
+            "plainHttpRegistries": [self.registry()],
             "replicas": 2 if roles == "hub" else 1,
         }
         path = ROOT / "target" / "e2e-values.json"
         path.write_text(json.dumps(values))
-        line = [*base, "gatefleet", "charts/gatefleet", "--values", str(path), "--wait", "--timeout", "150s"]
-        done = command("helm-install", line, 200)
-        return self.result.check("helm installs gatefleet", done.good, "" if done.good else done.tail())
+        line = ["upgrade", "--install", "gatefleet", "charts/gatefleet", "--values", str(path), "--wait", "--timeout", "150s"]
+        done = self.helm("helm-install", *line)
+        return self.result.check("helm installs gatefleet", done.good, "" if done.good else done.tail() + self.explain())
+
+    def helm(self, name: str, *arguments: str) -> Done:
+        """Runs Helm on the hub's cluster."""
+        return command(name, [tool("helm"), "--kubeconfig", cluster_kubeconfig("alpha"), "--namespace", SYSTEM, *arguments], 200)
+
+    def registry(self) -> str:
+        """The registry as the clusters name it."""
+        return self.images["gatefleet"].split("/")[0]
 
     def declare(self, plugin: str = "") -> bool:
         """Registers the clusters, applies backends, routes and the fleet; waits until the fleet is Ready."""
         config = Path(cluster_kubeconfig("beta")).read_text()
-        self.alpha.apply(objects.namespace(objects.NAMESPACE))
         for kube in self.members():
-            kube.apply(objects.namespace(objects.APPS))
+            kube.apply(objects.namespace(objects.NAMESPACE), objects.namespace(objects.APPS))
             for name in ("shop-v1", "shop-v2", "my-service"):
                 kube.apply(*objects.backend(name, self.images["gatefleet"], kube.name))
         self.alpha.apply(objects.kubeconfig_secret("beta-kubeconfig", config))
@@ -85,19 +89,23 @@ class World:
             objects.route(9, 1),
             objects.simple_ingress(),
         )
-        done = self.alpha.call(
-            "wait", "--for=condition=Ready", "gatewayfleet/edge", "-n", objects.NAMESPACE, "--timeout=180s", limit=200
-        )
-        note = "" if done.returncode == 0 else done.stderr.strip() + self.explain()
-        return self.result.check("kubectl wait --for=condition=Ready", done.returncode == 0, note)
+        began = time.monotonic()
+        done = self.wait_ready(180)
+        took = f"{time.monotonic() - began:.1f} s from the fleet to Ready"
+        good = done.returncode == 0
+        return self.result.check("kubectl wait --for=condition=Ready", good, took if good else done.stderr.strip() + self.explain())
+
+    def wait_ready(self, limit: int) -> subprocess.CompletedProcess[str]:
+        """`kubectl wait` for the fleet."""
+        line = ["wait", "--for=condition=Ready", f"gatewayfleet/{objects.FLEET}", "-n", objects.NAMESPACE, f"--timeout={limit}s"]
+        return self.alpha.call(*line, limit=limit + 10)
 
     def explain(self) -> str:
-        """What to look at when a fleet does not come up."""
-        fleet = self.alpha.get("gatewayfleet", "edge", objects.NAMESPACE) or {}
-        members = self.alpha.call("get", "fleetmembers,fleetclusters", "-n", objects.NAMESPACE, "-o", "wide").stdout
-        pods = "".join(k.call("get", "pods", "-A", "-o", "wide").stdout for k in self.members())
-        logs = self.alpha.call("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=gatefleet", "--tail=40").stdout
-        return f"\n{json.dumps(fleet.get('status', {}), indent=1)}\n{members}\n{pods}\n{logs}"
+        """The fleet's own words, and where the rest is kept."""
+        fleet = self.alpha.get("gatewayfleet", objects.FLEET, objects.NAMESPACE) or {}
+        conditions = fleet.get("status", {}).get("conditions", [])  # type: ignore[attr-defined]
+        words = [f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in conditions]
+        return "\n    " + "\n    ".join([*words, f"kept: {evidence.keep('start', self.members())}"])
 
     def address(self, kube: Kube, service: str = objects.FLEET, namespace: str = objects.NAMESPACE) -> str:
         """The load balancer address of a gateway in a cluster."""
@@ -110,7 +118,10 @@ class World:
         return str(wait_for(f"an address for service {namespace}/{service} in {kube.name}", find, 60))
 
     def stop(self) -> None:
-        """Ends the clusters; what they leave behind is counted."""
+        """Ends the clusters; what they leave behind is counted. GATEFLEET_KEEP_CLUSTERS=1 leaves them, to look inside."""
+        if os.environ.get("GATEFLEET_KEEP_CLUSTERS"):
+            self.result.skip("clusters end", "GATEFLEET_KEEP_CLUSTERS is set")
+            return
         done = command("clusters-down", [CLUSTER, "down"], 180)
         self.result.check("clusters end and leave nothing", done.good, "" if done.good else done.tail())
 
