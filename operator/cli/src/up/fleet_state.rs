@@ -37,7 +37,7 @@ pub(super) fn watch_state(objects: &Objects) -> watch::Receiver<FleetState> {
     let mut fleets = objects.watch::<GatewayFleet>(Scope::all());
     let mut clusters = objects.watch::<FleetCluster>(Scope::all());
     let mut members = objects.watch::<FleetMember>(Scope::all());
-    let mut routes = objects.watch::<crds::gateway_api::HTTPRoute>(Scope::all());
+    let mut routes = objects.watch::<crds::gateway_api::HttpRoute>(Scope::all());
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -66,7 +66,7 @@ fn take<K: kube::ResourceExt + Clone>(into: &mut BTreeMap<String, K>, event: Obj
 }
 
 impl FleetState {
-    fn take_route(&mut self, event: &ObjectEvent<crds::gateway_api::HTTPRoute>) {
+    fn take_route(&mut self, event: &ObjectEvent<crds::gateway_api::HttpRoute>) {
         if let ObjectEvent::Upsert(route) = event {
             for host in route.spec.hostnames.iter().flatten() {
                 if !host.starts_with('*') && !self.routes.contains(host) {
@@ -111,7 +111,7 @@ impl FleetState {
     /// Clusters, gateways, revision, ACKs, addresses.
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         table.set_header(["CLUSTER", "FLEET", "GATEWAYS", "REVISION", "ACKED", "ADDRESS"]);
         for row in self.rows() {
             table.add_row([
