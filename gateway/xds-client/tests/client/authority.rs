@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
     SanType,
@@ -15,6 +16,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub life: Duration,
     pub fault: Fault,
+    /// Modules by digest, for `/v1/plugins/<sha256>`.
+    pub plugins: Mutex<HashMap<String, Bytes>>,
 }
 
 impl Authority {
@@ -50,7 +54,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "root of the test");
         let root = params.self_signed(&key).unwrap().pem();
-        Arc::new(Self { root, issuer: Issuer::new(params, key), life, fault })
+        Arc::new(Self { root, issuer: Issuer::new(params, key), life, fault, plugins: Mutex::default() })
     }
 
     /// Chain and key of a server, in PEM.
@@ -81,6 +85,12 @@ impl Authority {
     }
 
     fn answer(&self, path: &str, body: &[u8]) -> (StatusCode, Bytes) {
+        if let Some(digest) = path.strip_prefix("/v1/plugins/") {
+            let module = self.plugins.lock().get(digest).cloned();
+            return module.map_or((StatusCode::NOT_FOUND, Bytes::from_static(b"no such plugin")), |m| {
+                (StatusCode::OK, m)
+            });
+        }
         if path != "/v1/certificate" {
             return (StatusCode::NOT_FOUND, Bytes::from_static(b"no such path"));
         }

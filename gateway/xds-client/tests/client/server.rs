@@ -97,10 +97,20 @@ impl ServerStream {
             resource: Some(Any { type_url: kind.type_url().into(), value: version.as_bytes().to_vec() }),
             ..Resource::default()
         };
+        self.send_resources(kind, nonce, upserts.iter().map(resource).collect(), removals).await;
+    }
+
+    pub async fn send_resources(
+        &self,
+        kind: ResourceType,
+        nonce: &str,
+        resources: Vec<Resource>,
+        removals: &[&str],
+    ) {
         let response = DeltaDiscoveryResponse {
             type_url: kind.type_url().into(),
             nonce: nonce.into(),
-            resources: upserts.iter().map(resource).collect(),
+            resources,
             removed_resources: removals.iter().map(|name| (*name).into()).collect(),
             ..DeltaDiscoveryResponse::default()
         };
