@@ -215,7 +215,10 @@ pub struct Drift {
 pub struct RelayStatus {
     /// Name of the relay's pod.
     pub name: String,
-    /// Hash of the configuration that it serves.
+    /// Name of the revision that it serves; all counts are about it.
+    #[serde(default)]
+    pub revision: String,
+    /// Hash of that revision's configuration.
     #[serde(default)]
     pub config_hash: String,
     /// Gateways connected to it.

@@ -112,11 +112,11 @@ impl Walk {
     }
 
     fn number(&mut self, schema: &Value, number: f64, field: &str) {
-        if schema["minimum"].as_f64().is_some_and(|limit| number < limit) {
-            self.report(field, format!("must be at least {}", schema["minimum"]));
+        if let Some(limit) = schema["minimum"].as_f64().filter(|limit| number < *limit) {
+            self.report(field, format!("must be at least {limit}"));
         }
-        if schema["maximum"].as_f64().is_some_and(|limit| number > limit) {
-            self.report(field, format!("must be at most {}", schema["maximum"]));
+        if let Some(limit) = schema["maximum"].as_f64().filter(|limit| number > *limit) {
+            self.report(field, format!("must be at most {limit}"));
         }
     }
 }

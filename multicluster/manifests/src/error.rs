@@ -31,7 +31,7 @@ pub enum ManifestError {
         object: String,
         /// What JSON Patch says.
         #[source]
-        source: json_patch::PatchError,
+        source: Box<json_patch::PatchError>,
     },
     /// A patch that adds or replaces brings nothing (condition reason `OverrideInvalid`).
     #[error("override {name}: patch of {target} at {path} has no value; add one, or use op: remove")]

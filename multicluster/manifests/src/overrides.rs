@@ -60,8 +60,9 @@ fn merged(
     merge_named(&mut template, patch);
     let mut whole = serde_json::to_value(fleet).map_err(unfit)?;
     whole["spec"]["template"] = template.clone();
-    if let Some(map) = whole.as_object_mut() {
-        map.remove("status");
+    // Only the template is in question here: other faults of the fleet are not this override's.
+    if let Some(spec) = whole["spec"].as_object_mut() {
+        spec.remove("overrides");
     }
     match checker.check(&whole, None).into_iter().next() {
         Some(violation) => Err(violation),

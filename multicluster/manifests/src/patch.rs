@@ -52,7 +52,7 @@ pub(crate) fn apply_overrides(
                     target: patch.target.clone(),
                     path: patch.path.clone(),
                     object: label.clone(),
-                    source,
+                    source: Box::new(source),
                 },
                 Problem::Encode(source) => ManifestError::Encode { object: label.clone(), source },
             })?;

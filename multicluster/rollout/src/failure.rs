@@ -18,10 +18,11 @@ pub(crate) fn after_failure(
     standing: &Standing,
 ) -> (Option<String>, MemberPhase) {
     let touched = member.pinned.as_deref() == Some(&target.name);
-    if touched && goes_back(intent, standing) {
-        if let Some(back) = way_back(intent, target, member) {
-            return (Some(back.to_owned()), MemberPhase::RollingBack);
-        }
+    if touched
+        && goes_back(intent, standing)
+        && let Some(back) = way_back(intent, target, member)
+    {
+        return (Some(back.to_owned()), MemberPhase::RollingBack);
     }
     let back = !touched && matches!(member.phase, Some(MemberPhase::RollingBack | MemberPhase::RolledBack));
     let phase = match standing {

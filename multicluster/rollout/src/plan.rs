@@ -171,7 +171,12 @@ impl<'a> Planner<'a> {
         if rollout.paused || rollout.mode == RolloutMode::DryRun {
             return false;
         }
-        if index > 0 && self.unreachable() > rollout.unreachable.max.of_rounded_down(self.members.len()) {
+        // Clusters that took the target and fell silent since may tell of it; others hold nobody up.
+        let silent = self
+            .cases()
+            .filter(|case| case.standing == Standing::Unreachable && self.on_target(case))
+            .count();
+        if index > 0 && silent > rollout.unreachable.max.of_rounded_up(self.members.len()) {
             return false;
         }
         let wave = &self.waves[index].wave;
