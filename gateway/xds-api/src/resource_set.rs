@@ -280,7 +280,7 @@ mod tests {
             let (before, plain_before) = (map.clone(), plain.clone());
             for _ in 0..next(&mut seed) % 200 {
                 let name = next(&mut seed) % 1_500;
-                if next(&mut seed) % 3 == 0 {
+                if next(&mut seed).is_multiple_of(3) {
                     let removed = map.remove(&format!("r{name:05}"));
                     assert_eq!(removed.is_some(), plain.remove(&name).is_some());
                 } else {

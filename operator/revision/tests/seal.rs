@@ -3,6 +3,8 @@
 
 //! Sealing and opening, from outside: round trips, stable hashes, cost of a change.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use operator_ir::{
     Action, Backend, BackendId, BackendProtocol, Destination, DirectResponse, Forward, GatewayConfig,
     GatewayId, HostPattern, ObjectKind, ObjectRef, Origin, PathMatch, RequestMatch, RouteTableId, Rule,

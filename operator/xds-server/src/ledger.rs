@@ -242,7 +242,11 @@ impl Ledger {
             }
             status.nack.clone_from(&nack);
             if let Some(nack) = nack {
-                self.tell(LedgerEvent::Nacked { group: group.clone(), node: entry.status.node.clone(), nack });
+                self.tell(LedgerEvent::Nacked {
+                    group: group.clone(),
+                    node: entry.status.node.clone(),
+                    nack,
+                });
             } else {
                 self.shared.changes.send_modify(|count| *count += 1);
             }

@@ -3,6 +3,8 @@
 
 //! The translation from outside: goldens, cost of a change, Envoy's own verdict.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 mod envoy;
 mod golden;
 mod incremental;
