@@ -102,7 +102,7 @@ impl HealthProbe {
 pub struct UpstreamTls {
     /// The server name sent.
     pub sni: Option<Box<str>>,
-    /// The server name sent is the request's authority.
+    /// The endpoint's host name is sent instead, where it has one (`auto_host_sni`).
     pub auto_sni: bool,
     /// Protocols offered.
     pub alpn: Box<[Box<str>]>,

@@ -21,13 +21,16 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub(crate) struct TlsSettings {
     pub(crate) config: Result<Arc<ClientConfig>, Arc<str>>,
     sni: Option<ServerName<'static>>,
+    prefer_hostname: bool,
 }
 
 impl TlsSettings {
-    /// The name for the handshake: the configured one, else the endpoint's own.
+    /// The name for the handshake: the configured one, else the endpoint's own; the other way round where settings say so.
     pub(crate) fn server_name(&self, hostname: Option<&str>, address: IpAddr) -> ServerName<'static> {
-        let own = || hostname.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        self.sni.clone().or_else(own).unwrap_or_else(|| ServerName::IpAddress(address.into()))
+        let own = hostname.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let (first, second) =
+            if self.prefer_hostname { (own, self.sni.clone()) } else { (self.sni.clone(), own) };
+        first.or(second).unwrap_or_else(|| ServerName::IpAddress(address.into()))
     }
 }
 
@@ -39,7 +42,11 @@ pub(crate) fn settings(
     certificate: Option<&Secret>,
 ) -> TlsSettings {
     let sni = tls.sni.as_ref().and_then(|name| ServerName::try_from(name.to_string()).ok());
-    TlsSettings { config: client_config(tls, protocol, roots, certificate).map(Arc::new), sni }
+    TlsSettings {
+        config: client_config(tls, protocol, roots, certificate).map(Arc::new),
+        sni,
+        prefer_hostname: tls.auto_sni,
+    }
 }
 
 fn client_config(

@@ -52,6 +52,12 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
     if !transport_socket_matches.is_empty() || transport_socket_matcher.is_some() {
         return Err(scope.field_fault("transport_socket_matches", "is not supported; use transport_socket"));
     }
+    if dns_refresh_rate.is_some() || dns_lookup_family != 0 {
+        scope.warn(
+            "dns_refresh_rate, dns_lookup_family",
+            "have no effect yet: names are resolved for each connection",
+        );
+    }
     let dns = DnsSettings {
         refresh: scope.limit("dns_refresh_rate", dns_refresh_rate, None)?.unwrap_or(Duration::from_secs(5)),
         family: dns_family(scope, dns_lookup_family)?,

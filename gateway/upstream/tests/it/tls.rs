@@ -120,3 +120,37 @@ fn a_missing_secret_fails_closed_and_its_arrival_heals() {
         assert_eq!(worker.text("/").await, server.address.to_string());
     });
 }
+
+#[test]
+fn the_endpoints_own_name_is_asked_for_where_settings_say_so() {
+    run(async {
+        let authority = Authority::new();
+        let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let mut config = authority.server("backend.example", &[]);
+        config.cert_resolver =
+            Arc::new(Recorder { inner: Arc::clone(&config.cert_resolver), asked: Arc::clone(&asked) });
+        let server = server::start_tls(false, config).await;
+        for auto_sni in [false, true] {
+            let mut settings = encrypted(Http1, Some(authority.roots()), None);
+            settings.tls.as_mut().unwrap().auto_sni = auto_sni;
+            let mut endpoint = crate::endpoint(server.address);
+            endpoint.hostname = Some("own.example".into());
+            let worker = Worker::new(settings, crate::by_priority([vec![endpoint]]));
+            worker.text("/").await;
+        }
+        assert_eq!(*asked.lock(), ["backend.example", "own.example"]);
+    });
+}
+
+#[derive(Debug)]
+struct Recorder {
+    inner: Arc<dyn rustls::server::ResolvesServerCert>,
+    asked: Arc<parking_lot::Mutex<Vec<String>>>,
+}
+
+impl rustls::server::ResolvesServerCert for Recorder {
+    fn resolve(&self, hello: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.asked.lock().push(hello.server_name().unwrap_or_default().to_owned());
+        self.inner.resolve(hello)
+    }
+}
