@@ -65,7 +65,7 @@ impl Schemas {
             fill(schema, object);
             if let (Some(fields), Some(properties)) = (object.as_object(), schema["properties"].as_object()) {
                 for (name, value) in
-                    fields.iter().filter(|(n, _)| !matches!(n.as_str(), "metadata" | "status"))
+                    fields.iter().filter(|(n, _)| !matches!(n.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
                 {
                     match properties.get(name) {
                         Some(schema) => check(schema, value, name, &mut problems),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn problems_name_the_field() {
-        let mut object = json!({"spec": {"colour": "green", "lids": [{"n": "x"}], "weight": 2}});
+        let mut object = json!({"apiVersion": "x.dev/v1", "kind": "Box", "spec": {"colour": "green", "lids": [{"n": "x"}], "weight": 2}});
         let problems = schemas().admit("x.dev/v1", "Box", &mut object);
         assert_eq!(
             problems,
