@@ -47,9 +47,11 @@ impl KubernetesObjects {
     }
 
     pub(super) fn watch<K: Kind>(&self, scope: Scope) -> ObjectStream<K> {
-        let mut config = watcher::Config::default();
-        config.label_selector = scope.labels;
-        config.field_selector = scope.fields;
+        let config = watcher::Config {
+            label_selector: scope.labels,
+            field_selector: scope.fields,
+            ..watcher::Config::default()
+        };
         let api: Api<K> = Api::all(self.client.clone());
         let namespace = scope.namespace;
         let known = Known { objects: BTreeMap::new(), listing: None };
@@ -78,9 +80,8 @@ impl KubernetesObjects {
     }
 
     pub(super) async fn list<K: Kind>(&self, scope: Scope) -> Result<Vec<K>, ObjectsError> {
-        let mut params = ListParams::default();
-        params.label_selector = scope.labels;
-        params.field_selector = scope.fields;
+        let params =
+            ListParams { label_selector: scope.labels, field_selector: scope.fields, ..ListParams::default() };
         let api = self.dynamic::<K>(scope.namespace.as_deref().unwrap_or_default());
         let list = api.list(&params).await.map_err(|e| api_error::<K>("list", "", "", e))?;
         list.items.into_iter().map(typed).collect()
