@@ -156,7 +156,10 @@ impl ResponseHead {
 fn header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), FilterError> {
     let invalid = || FilterError::InvalidHeader { name: name.to_owned() };
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-    let framing = matches!(name.as_str(), "transfer-encoding" | "connection" | "upgrade" | "keep-alive" | "te" | "host");
+    let framing = matches!(
+        name.as_str(),
+        "transfer-encoding" | "connection" | "upgrade" | "keep-alive" | "te" | "host"
+    );
     if framing {
         return Err(invalid());
     }
@@ -214,9 +217,13 @@ mod tests {
     #[test]
     fn pseudo_headers_read_and_write_like_others() {
         let mut head = request();
-        for (name, value) in
-            [(":method", "GET"), (":scheme", "https"), (":authority", "a.example:8443"), ("host", "a.example:8443"), (":path", "/a?b=c")]
-        {
+        for (name, value) in [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "a.example:8443"),
+            ("host", "a.example:8443"),
+            (":path", "/a?b=c"),
+        ] {
             assert_eq!(head.get(name), Some(value.as_bytes()), "{name}");
         }
         for (name, value) in [(":method", "POST"), (":authority", "b"), (":path", "/x"), ("x-a", "1")] {
@@ -250,7 +257,10 @@ mod tests {
         for good in ["a", "a.b:80", "1.2.3.4", "[::1]", "[::1]:443", "a_b.c", "a:"] {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a b", "a/b", "u@a", "a:b", "[::1", "[::1]a", "a,b", "a:123456", "a\0", "[]", "a#", "a?b"] {
+        for bad in [
+            "", ":80", "a b", "a/b", "u@a", "a:b", "[::1", "[::1]a", "a,b", "a:123456", "a\0", "[]", "a#",
+            "a?b",
+        ] {
             assert!(!is_authority(bad.as_bytes()), "{bad:?}");
         }
     }

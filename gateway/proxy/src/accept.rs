@@ -51,13 +51,20 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, sock
                 tracing::warn!(listener = %listener.shared.name, %error, "cannot accept connections");
                 tokio::time::sleep(REST).await;
             }
-            None => return,
+            None => {
+                drop(socket);
+                worker.shared().accepting.fetch_sub(1, Ordering::Release);
+                return;
+            }
         }
     }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 /// Counts a connection of the process until it is dropped.
@@ -97,7 +104,13 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, p
         // Without it small answers wait for acknowledgements; nothing breaks where it can not be set.
         drop(stream.set_nodelay(true));
         let id = worker.shared().next_connection.fetch_add(1, Ordering::Relaxed);
-        let info = ConnectionInfo { id, remote: peer, local, listener: Arc::clone(&listener.shared.name), tls: None };
+        let info = ConnectionInfo {
+            id,
+            remote: peer,
+            local,
+            listener: Arc::clone(&listener.shared.name),
+            tls: None,
+        };
         let config = listener.config();
         if config.chains.uses_tls() {
             serve_tls(worker, listener, stream, info, config).await;
@@ -120,7 +133,13 @@ async fn serve_plain(
     place.detect(stream, info).await;
 }
 
-async fn serve_tls(worker: Rc<Worker>, listener: Rc<ListenerState>, stream: TcpStream, mut info: ConnectionInfo, config: Arc<Listener>) {
+async fn serve_tls(
+    worker: Rc<Worker>,
+    listener: Rc<ListenerState>,
+    stream: TcpStream,
+    mut info: ConnectionInfo,
+    config: Arc<Listener>,
+) {
     let limit = worker.limits().handshake;
     let mut hello = pin!(timeout(limit, LazyConfigAcceptor::new(Acceptor::default(), stream)));
     let started = match hello.as_mut().await {
@@ -128,7 +147,8 @@ async fn serve_tls(worker: Rc<Worker>, listener: Rc<ListenerState>, stream: TcpS
         Ok(Err(_)) => return listener.metrics.ssl_connection_error.increment(),
         Err(_) => return listener.metrics.downstream_pre_cx_timeout.increment(),
     };
-    let name: Option<Arc<str>> = started.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
+    let name: Option<Arc<str>> =
+        started.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
     let chain = config.chains.select(name.as_deref()).cloned();
     let Some((chain, tls)) = chain.as_ref().and_then(|chain| Some((chain, chain.tls.as_ref()?))) else {
         // Closed without an alert, as Envoy does: nothing is told about names.
@@ -142,16 +162,22 @@ async fn serve_tls(worker: Rc<Worker>, listener: Rc<ListenerState>, stream: TcpS
             return listener.metrics.ssl_connection_error.increment();
         }
     };
-    let stream = match timeout(chain.handshake_timeout.unwrap_or(limit), started.into_stream(tls_config)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) => return listener.metrics.ssl_connection_error.increment(),
-        Err(_) => return listener.metrics.downstream_pre_cx_timeout.increment(),
-    };
+    let stream =
+        match timeout(chain.handshake_timeout.unwrap_or(limit), started.into_stream(tls_config)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) => return listener.metrics.ssl_connection_error.increment(),
+            Err(_) => return listener.metrics.downstream_pre_cx_timeout.increment(),
+        };
     listener.metrics.ssl_handshake.increment();
     let session = stream.get_ref().1;
     info.tls = Some(tls_info(session, name));
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-    let place = Place { worker, listener: Rc::clone(&listener), config: Arc::clone(&config), chain: Arc::clone(chain) };
+    let place = Place {
+        worker,
+        listener: Rc::clone(&listener),
+        config: Arc::clone(&config),
+        chain: Arc::clone(chain),
+    };
     match alpn.as_deref() {
         Some(b"h2") => place.http2(stream, Replay::default(), info).await,
         Some(_) => place.http1(stream, Replay::default(), info).await,
@@ -162,8 +188,15 @@ async fn serve_tls(worker: Rc<Worker>, listener: Rc<ListenerState>, stream: TcpS
 fn tls_info(session: &ServerConnection, server_name: Option<Arc<str>>) -> TlsInfo {
     TlsInfo {
         server_name,
-        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) { "TLSv1.2" } else { "TLSv1.3" },
-        peer_certificate: session.peer_certificates().and_then(|chain| chain.first()).map(|certificate| certificate.as_ref().into()),
+        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+            "TLSv1.2"
+        } else {
+            "TLSv1.3"
+        },
+        peer_certificate: session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|certificate| certificate.as_ref().into()),
     }
 }
 
@@ -177,27 +210,43 @@ struct Place {
 
 impl Place {
     /// Tells the protocol by the first bytes where the settings leave it open.
-    async fn detect<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, mut stream: S, info: ConnectionInfo) {
+    async fn detect<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        mut stream: S,
+        info: ConnectionInfo,
+    ) {
         match self.chain.http.codec {
             Codec::Http1 => self.http1(stream, Replay::default(), info).await,
             Codec::Http2 => self.http2(stream, Replay::default(), info).await,
-            Codec::Auto => match timeout(self.worker.limits().request_headers, preface::detect(&mut stream)).await {
-                Ok(Ok((true, replay))) => self.http2(stream, replay, info).await,
-                Ok(Ok((false, replay))) => self.http1(stream, replay, info).await,
-                Ok(Err(_)) => {}
-                Err(_) => self.listener.metrics.downstream_pre_cx_timeout.increment(),
-            },
+            Codec::Auto => {
+                match timeout(self.worker.limits().request_headers, preface::detect(&mut stream)).await {
+                    Ok(Ok((true, replay))) => self.http2(stream, replay, info).await,
+                    Ok(Ok((false, replay))) => self.http1(stream, replay, info).await,
+                    Ok(Err(_)) => {}
+                    Err(_) => self.listener.metrics.downstream_pre_cx_timeout.increment(),
+                }
+            }
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, replay: Replay, info: ConnectionInfo) {
+    async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        stream: S,
+        replay: Replay,
+        info: ConnectionInfo,
+    ) {
         let limit = self.chain.http.limits.max_headers_bytes as usize;
         let (connection, state) = self.connection(info);
         let io = DownstreamIo::new(stream, replay, Some(HeadGuard::new(limit)), state);
         http::serve_http1(connection, io).await;
     }
 
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, replay: Replay, info: ConnectionInfo) {
+    async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        stream: S,
+        replay: Replay,
+        info: ConnectionInfo,
+    ) {
         let (connection, state) = self.connection(info);
         http::serve_http2(connection, DownstreamIo::new(stream, replay, None, state)).await;
     }
@@ -205,6 +254,9 @@ impl Place {
     fn connection(self, info: ConnectionInfo) -> (Rc<Connection>, Arc<StreamState>) {
         let state = StreamState::new();
         let settings = self.worker.http_settings(&self.chain.http);
-        (Connection::new(info, self.worker, self.listener, (self.config, settings), Arc::clone(&state)), state)
+        (
+            Connection::new(info, self.worker, self.listener, (self.config, settings), Arc::clone(&state)),
+            state,
+        )
     }
 }

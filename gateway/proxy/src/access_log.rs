@@ -9,8 +9,8 @@ use gateway_upstream::HostState;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use parking_lot::Mutex;
-use serde::ser::Serializer;
 use serde::Serialize;
+use serde::ser::Serializer;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -140,7 +140,9 @@ impl AccessLogSink {
 
     /// Hands a line over; never waits.
     pub(crate) fn log(&self, entry: Box<AccessLogEntry>) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(Message::Entry(entry)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.sender.try_send(Message::Entry(entry))
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

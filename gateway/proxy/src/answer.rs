@@ -43,8 +43,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// 404 without body.
-    pub(crate) const NO_ROUTE: Self =
-        Self { status: StatusCode::NOT_FOUND, body: "", flags: ResponseFlags::NO_ROUTE, details: "route_not_found" };
+    pub(crate) const NO_ROUTE: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        body: "",
+        flags: ResponseFlags::NO_ROUTE,
+        details: "route_not_found",
+    };
     /// 503.
     pub(crate) const NO_HEALTHY_UPSTREAM: Self = Self {
         status: StatusCode::SERVICE_UNAVAILABLE,
@@ -64,7 +68,12 @@ impl Failure {
         Self { status: StatusCode::FORBIDDEN, body: "", flags: ResponseFlags(0), details: "upgrade_failed" };
     /// 400.
     pub(crate) const fn bad_request(details: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, body: "", flags: ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, details }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            body: "",
+            flags: ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+            details,
+        }
     }
 
     /// The failure as an answer; a gRPC client gets it as a gRPC status.
@@ -126,5 +135,9 @@ fn grpc_answer<'a>(status: StatusCode, mut headers: HeaderMap, message: &Bytes) 
     {
         headers.insert(HeaderName::from_static("grpc-message"), message);
     }
-    Answer { head: ResponseHead { status: StatusCode::OK, headers }, payload: Payload::Empty, source: Source::Gateway }
+    Answer {
+        head: ResponseHead { status: StatusCode::OK, headers },
+        payload: Payload::Empty,
+        source: Source::Gateway,
+    }
 }

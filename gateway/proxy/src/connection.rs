@@ -6,8 +6,8 @@
 use crate::downstream_io::StreamState;
 use crate::http_settings::HttpSettings;
 use crate::listener::ListenerState;
-use crate::worker::Worker;
-use gateway_config::{FilterChain, Listener, Snapshot};
+use crate::worker::{LocalSnapshot, Worker};
+use gateway_config::{FilterChain, Listener};
 use gateway_filter_api::ConnectionInfo;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
 /// What a request is served from, from its start to its end: configuration that comes in between does not touch it.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
-    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) snapshot: Rc<LocalSnapshot>,
     pub(crate) settings: Rc<HttpSettings>,
 }
 
@@ -129,7 +129,9 @@ impl Connection {
     /// No further request should come on this connection.
     pub(crate) fn is_ending(&self) -> bool {
         let limit = self.chosen.borrow().1.http.limits.max_requests_per_connection;
-        self.listener.is_draining() || self.aged.get() || limit.is_some_and(|limit| self.requests.get() >= limit)
+        self.listener.is_draining()
+            || self.aged.get()
+            || limit.is_some_and(|limit| self.requests.get() >= limit)
     }
 
     /// A request begins.

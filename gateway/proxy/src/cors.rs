@@ -8,8 +8,9 @@ use bytes::Bytes;
 use gateway_config::CorsPolicy;
 use gateway_filter_api::{RequestHead, ResponseHead};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ pub(crate) enum Decision<'a> {
 /// Looks at a request.
 pub(crate) fn decide<'a>(policy: &Arc<CorsPolicy>, head: &RequestHead) -> Decision<'a> {
     let Some(origin) = head.headers.get(ORIGIN) else { return Decision::Pass };
-    let preflight = head.method == Method::OPTIONS && head.headers.get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(|method| !method.is_empty());
+    let preflight = head.method == Method::OPTIONS
+        && head.headers.get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(|method| !method.is_empty());
     let allowed = policy.allows(origin.as_bytes());
     match (preflight, allowed) {
         (false, false) => Decision::Pass,

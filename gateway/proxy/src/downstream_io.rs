@@ -4,13 +4,15 @@
 //! The byte stream of one client: replays what was read to detect the protocol, guards HTTP/1 heads, notes stalls.
 
 use crate::head_guard::{HeadGuard, Refusal, Verdict};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// What a connection's task and its byte stream tell each other. Atomics because an upgraded stream may move between threads by
 /// its type; in truth one thread uses them.
@@ -58,7 +60,7 @@ impl StreamState {
 
     fn instant(&self, since: &AtomicU32) -> Option<Instant> {
         let millis = since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.opened + std::time::Duration::from_millis(u64::from(millis)))
+        Some(self.opened + Duration::from_millis(u64::from(millis)))
     }
 
     fn note(&self, since: &AtomicU32, holds: bool) {
@@ -80,11 +82,15 @@ pub(crate) struct DownstreamIo<S> {
     guard: Option<HeadGuard>,
     /// What the parser still gets instead of a refused head.
     poison: &'static [u8],
+    linger: Option<Pin<Box<Sleep>>>,
     state: Arc<StreamState>,
 }
 
 /// Ends any head, and no parser takes it: hyper answers 400 behind all earlier responses and closes.
 const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// How long a client may go on sending after our end of the connection.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes that were read before the protocol was known.
 #[derive(Debug, Default)]
@@ -114,7 +120,7 @@ impl Replay {
 impl<S> DownstreamIo<S> {
     /// A stream that first gives back what was read already; `guard` for HTTP/1.
     pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
-        Self { stream, replay, guard, poison: b"", state }
+        Self { stream, replay, guard, poison: b"", linger: None, state }
     }
 
     /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and poison follows in its place.
@@ -155,7 +161,11 @@ impl<S> DownstreamIo<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buffer.filled().len();
         if this.state.refusal().is_some() {
@@ -175,14 +185,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.wrote(result)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
         this.wrote(result)
@@ -198,7 +212,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
         this.wrote(result)
     }
 
+    /// An answer to a request that was still coming in would be lost by a reset: after our end, what the client sends is read and
+    /// thrown away for a moment (RFC 9112, 9.6).
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            let unfinished = this.guard.as_ref().is_some_and(HeadGuard::inside_request);
+            if !unfinished || this.state.tunnel.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return linger.as_mut().poll(context).map(Ok),
+            }
+        }
     }
 }

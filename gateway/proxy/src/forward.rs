@@ -3,7 +3,7 @@
 
 //! Forwarding: choose a cluster, change the head for it, try hosts until one answers or the time is over.
 
-use crate::answer::{Answer, Failure, Source, is_grpc};
+use crate::answer::{Answer, Failure, Source, from_filter, is_grpc};
 use crate::connection::Serving;
 use crate::deadline::Deadline;
 use crate::flags::ResponseFlags;
@@ -15,7 +15,9 @@ use crate::response_body::{Payload, UpstreamPayload};
 use crate::retry::{Attempt, Tries};
 use crate::upgrade::Upgrade;
 use crate::{mirror, rewrite};
-use gateway_config::{Forward, HeaderMutations, HostRewrite, RouteFound, RouteTable, UpstreamProtocol, WeightedCluster};
+use gateway_config::{
+    Forward, HeaderMutations, HostRewrite, RouteFound, RouteTable, UpstreamProtocol, WeightedCluster,
+};
 use gateway_filter_api::{RequestHead, ResponseHead};
 use gateway_upstream::{PickError, Picked, UpstreamBody};
 use http::header::{CONNECTION, HOST, TE, UPGRADE};
@@ -40,18 +42,28 @@ pub(crate) struct Exchange<'a, 'h> {
 /// Forwards a request.
 pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, '_>) -> Answer<'a> {
     let snapshot = &exchange.serving.snapshot;
-    let Some(cluster) = exchange.forward.clusters.pick(rand::random()) else { return cluster_not_found(record, &exchange) };
+    let Some(cluster) = exchange.forward.clusters.pick(rand::random()) else {
+        return cluster_not_found(record, &exchange);
+    };
     record.keep_cluster(&cluster.name);
-    let Some(known) = snapshot.clusters.get(&cluster.name) else { return cluster_not_found(record, &exchange) };
+    let Some(known) = snapshot.clusters.get(&cluster.name) else {
+        return cluster_not_found(record, &exchange);
+    };
     exchange.change_head(record, cluster, known.protocol);
     for copy in &exchange.forward.mirrors {
         mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
     }
     let mut deadline = Deadline::new(exchange.forward.timeout, exchange.body.clone());
     match exchange.run(record, cluster, &mut deadline).await {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => exchange.switch(record, response),
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            exchange.switch(record, response)
+        }
         Ok(response) => exchange.answered(response, deadline, cluster),
         Err(failure) => {
+            if let Some(local) = exchange.body.as_ref().and_then(|body| body.take_answer()) {
+                record.details = Some(local.details);
+                return from_filter(*local, is_grpc(exchange.head));
+            }
             record.flags |= failure.flags;
             record.details = Some(failure.details);
             failure.answer(is_grpc(exchange.head))
@@ -72,7 +84,13 @@ impl<'a> Exchange<'a, '_> {
     fn change_head(&mut self, record: &Record, cluster: &WeightedCluster, protocol: UpstreamProtocol) {
         let values = Values { connection: record.connection.info(), upstream: None, status: None };
         let (host, route) = (&self.found.virtual_host.request_headers, &self.found.route.request_headers);
-        for mutations in ordered(&self.table.settings, &self.table.settings.request_headers, host, route, &cluster.request_headers) {
+        for mutations in ordered(
+            &self.table.settings,
+            &self.table.settings.request_headers,
+            host,
+            route,
+            &cluster.request_headers,
+        ) {
             apply_to_request(self.head, mutations, &values);
         }
         let host = match (&cluster.host_rewrite, &self.forward.host_rewrite) {
@@ -83,7 +101,12 @@ impl<'a> Exchange<'a, '_> {
         if let Some(host) = host.filter(|host| gateway_filter_api::is_authority(host.as_bytes())) {
             self.rewrite_host(host);
         }
-        if let Some(changed) = self.forward.path_rewrite.as_ref().and_then(|new| rewrite::path(new, self.found.route, &self.head.path)) {
+        if let Some(changed) = self
+            .forward
+            .path_rewrite
+            .as_ref()
+            .and_then(|new| rewrite::path(new, self.found.route, &self.head.path))
+        {
             self.head.path = changed;
         }
         if protocol == UpstreamProtocol::Http1 {
@@ -111,12 +134,17 @@ impl<'a> Exchange<'a, '_> {
         let mut tries = Tries::new(self.forward.retry.as_ref());
         let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
-            let picked = upstreams.pick(&self.serving.snapshot, &cluster.name, &tries.context()).map_err(|error| match error {
-                PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
-                PickError::NoCluster => {
-                    Failure { status: self.forward.cluster_not_found, flags: ResponseFlags::NO_CLUSTER, ..Failure::NO_ROUTE }
-                }
-            })?;
+            let picked =
+                upstreams.pick(&self.serving.snapshot, &cluster.name, &tries.context()).map_err(|error| {
+                    match error {
+                        PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
+                        PickError::NoCluster => Failure {
+                            status: self.forward.cluster_not_found,
+                            flags: ResponseFlags::NO_CLUSTER,
+                            ..Failure::NO_ROUTE
+                        },
+                    }
+                })?;
             record.attempts += 1;
             record.upstream = Some(Arc::clone(picked.host()));
             let request = match unsent.take() {
@@ -169,19 +197,36 @@ impl<'a> Exchange<'a, '_> {
     fn response_changes(&self) -> impl Iterator<Item = &'a HeaderMutations> {
         let (table, found) = (self.table, self.found);
         let clusters = self.forward.clusters.clusters.iter().map(|cluster| &cluster.response_headers);
-        clusters.chain([&table.settings.response_headers, &found.virtual_host.response_headers, &found.route.response_headers])
+        clusters.chain([
+            &table.settings.response_headers,
+            &found.virtual_host.response_headers,
+            &found.route.response_headers,
+        ])
     }
 
-    fn answered(&self, response: Response<UpstreamBody<RequestBody>>, deadline: Deadline, cluster: &'a WeightedCluster) -> Answer<'a> {
+    fn answered(
+        &self,
+        response: Response<UpstreamBody<RequestBody>>,
+        deadline: Deadline,
+        cluster: &'a WeightedCluster,
+    ) -> Answer<'a> {
         let (parts, body) = response.into_parts();
         let idle = self.forward.idle_timeout.or(self.serving.settings.http.timeouts.stream_idle);
         let ended = http_body::Body::is_end_stream(&body);
         let payload = if ended {
             Payload::Empty
         } else {
-            Payload::Upstream(Box::new(UpstreamPayload { body, deadline: deadline.into_sleep(), idle: IdleTimer::new(idle) }))
+            Payload::Upstream(Box::new(UpstreamPayload {
+                body,
+                deadline: deadline.into_sleep(),
+                idle: IdleTimer::new(idle),
+            }))
         };
-        Answer { head: ResponseHead { status: parts.status, headers: parts.headers }, payload, source: Source::Cluster(cluster) }
+        Answer {
+            head: ResponseHead { status: parts.status, headers: parts.headers },
+            payload,
+            source: Source::Cluster(cluster),
+        }
     }
 
     /// The upstream changed the protocol: from here on bytes pass both ways.
@@ -191,7 +236,8 @@ impl<'a> Exchange<'a, '_> {
             None => {
                 record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
                 record.details = Some("upgrade_not_asked_for");
-                Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") }.answer(is_grpc(self.head))
+                Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") }
+                    .answer(is_grpc(self.head))
             }
         }
     }

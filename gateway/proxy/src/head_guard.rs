@@ -54,11 +54,13 @@ pub(crate) enum Refusal {
     BadChunk,
     /// Trailers that are not allowed or too large.
     BadTrailer,
+    /// The parser's own refusal, where it came first.
+    Syntax,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::LengthAndEncoding,
         Self::DuplicateLength,
         Self::BadLength,
@@ -76,6 +78,7 @@ impl Refusal {
         Self::TooLarge,
         Self::BadChunk,
         Self::BadTrailer,
+        Self::Syntax,
     ];
 
     /// The counter's label.
@@ -98,6 +101,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::BadChunk => "bad_chunk",
             Self::BadTrailer => "bad_trailer",
+            Self::Syntax => "syntax",
         }
     }
 }
@@ -151,6 +155,11 @@ impl HeadGuard {
     /// Whether a head has begun that is not complete.
     pub(crate) fn inside_head(&self) -> bool {
         !self.partial.is_empty()
+    }
+
+    /// Whether bytes of a request may still come: its head or body is not complete, or was refused.
+    pub(crate) fn inside_request(&self) -> bool {
+        self.inside_head() || !matches!(self.place, Place::Head)
     }
 
     /// Looks at the next bytes of the connection.

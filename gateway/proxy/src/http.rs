@@ -5,6 +5,7 @@
 
 use crate::connection::Connection;
 use crate::downstream_io::DownstreamIo;
+use crate::head_guard::Refusal;
 use crate::listener::Phase;
 use crate::record::Record;
 use crate::request;
@@ -25,7 +26,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
 
 /// Serves HTTP/1.
-pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Rc<Connection>, io: DownstreamIo<S>) {
+pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    connection: Rc<Connection>,
+    io: DownstreamIo<S>,
+) {
     let settings = connection.settings();
     settings.metrics.downstream_cx_http1_total.increment();
     let mut builder = http1::Builder::new();
@@ -35,12 +39,15 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         builder.max_headers(settings.http.limits.max_headers as usize);
     }
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades());
-    drive(&connection, served.as_mut(), false).await;
-    note_refusal(&connection);
+    let parse_error = drive(&connection, served.as_mut(), false).await;
+    note_refusal(&connection, parse_error);
 }
 
 /// Serves HTTP/2 and nothing else.
-pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Rc<Connection>, io: DownstreamIo<S>) {
+pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    connection: Rc<Connection>,
+    io: DownstreamIo<S>,
+) {
     let settings = connection.settings();
     settings.metrics.downstream_cx_http2_total.increment();
     let (limits, defaults) = (&settings.http.limits, connection.worker().limits());
@@ -49,15 +56,20 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams.unwrap_or(defaults.http2_streams))
         .initial_stream_window_size(limits.initial_stream_window.unwrap_or(defaults.http2_stream_window))
-        .initial_connection_window_size(limits.initial_connection_window.unwrap_or(defaults.http2_connection_window))
+        .initial_connection_window_size(
+            limits.initial_connection_window.unwrap_or(defaults.http2_connection_window),
+        )
         .max_header_list_size(limits.max_headers_bytes);
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)));
-    drive(&connection, served.as_mut(), true).await;
+    if drive(&connection, served.as_mut(), true).await {
+        settings.metrics.downstream_cx_protocol_error.increment();
+    }
 }
 
 fn service(
     connection: &Rc<Connection>,
-) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + 'static {
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
++ 'static {
     let connection = Rc::clone(connection);
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
@@ -103,8 +115,8 @@ where
     }
 }
 
-/// Drives a connection until it ends, by itself or by a limit.
-async fn drive<C: Graceful>(connection: &Rc<Connection>, mut served: Pin<&mut C>, http2: bool) {
+/// Drives a connection until it ends, by itself or by a limit. True where it ended because the client's bytes were no HTTP.
+async fn drive<C: Graceful>(connection: &Rc<Connection>, mut served: Pin<&mut C>, http2: bool) -> bool {
     let mut watch = connection.listener().watch();
     let mut watchdog = Watchdog::new(Rc::clone(connection), http2);
     let mut ending = false;
@@ -131,16 +143,14 @@ async fn drive<C: Graceful>(connection: &Rc<Connection>, mut served: Pin<&mut C>
         }
     })
     .await;
-    if let Some(Err(error)) = result
-        && (error.is_parse() || error.is_user())
-    {
-        connection.settings().metrics.downstream_cx_protocol_error.increment();
-    }
+    matches!(result, Some(Err(error)) if error.is_parse())
 }
 
 /// Counts and logs a request whose head was refused; hyper has answered it.
-fn note_refusal(connection: &Rc<Connection>) {
-    let Some(reason) = connection.stream().refusal() else { return };
+fn note_refusal(connection: &Rc<Connection>, parse_error: bool) {
+    let Some(reason) = connection.stream().refusal().or(parse_error.then_some(Refusal::Syntax)) else {
+        return;
+    };
     let settings = connection.settings();
     settings.metrics.count_refusal(reason);
     settings.metrics.downstream_cx_protocol_error.increment();

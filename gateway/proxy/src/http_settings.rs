@@ -56,7 +56,9 @@ impl HttpSettings {
             let kind = match &filter.kind {
                 HttpFilterKind::Router => return None,
                 HttpFilterKind::Cors => FilterKind::Cors,
-                HttpFilterKind::Wasm(wasm) => FilterKind::Plugin(plugin(&filter.name, wasm), wasm.failure_policy),
+                HttpFilterKind::Wasm(wasm) => {
+                    FilterKind::Plugin(plugin(&filter.name, wasm), wasm.failure_policy)
+                }
             };
             Some(ConfiguredFilter { name: filter.name.clone(), disabled: filter.disabled, kind })
         });

@@ -80,7 +80,11 @@ pub(crate) struct ListenerState {
 }
 
 impl ListenerState {
-    pub(crate) fn new(shared: Arc<SharedListener>, config: Arc<Listener>, metrics: Arc<ListenerMetrics>) -> Rc<Self> {
+    pub(crate) fn new(
+        shared: Arc<SharedListener>,
+        config: Arc<Listener>,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             shared,
             metrics,

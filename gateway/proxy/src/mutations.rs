@@ -4,7 +4,10 @@
 //! Header changes of routes, virtual hosts, tables and clusters: removals first, then additions, as in Envoy.
 
 use crate::access_log::protocol_text;
-use gateway_config::{AppendAction, EndpointAddress, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget, TableSettings};
+use gateway_config::{
+    AppendAction, EndpointAddress, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,
+    TableSettings,
+};
 use gateway_filter_api::{ConnectionInfo, RequestHead, ResponseHead, is_authority};
 use http::header::{Entry, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -31,7 +34,11 @@ pub(crate) fn ordered<'a>(
     route: &'a HeaderMutations,
     cluster: &'a HeaderMutations,
 ) -> [&'a HeaderMutations; 4] {
-    if settings.most_specific_headers_win { [table, host, route, cluster] } else { [cluster, route, host, table] }
+    if settings.most_specific_headers_win {
+        [table, host, route, cluster]
+    } else {
+        [cluster, route, host, table]
+    }
 }
 
 /// Changes a request's headers.
@@ -43,7 +50,9 @@ pub(crate) fn apply_to_request(head: &mut RequestHead, mutations: &HeaderMutatio
         let Some(value) = value_of(addition, head, values) else { continue };
         match &addition.target {
             HeaderTarget::Header(name) => put(&mut head.headers, name, value, addition.action),
-            HeaderTarget::Authority if is_authority(value.as_bytes()) && addition.action != AppendAction::AddIfAbsent => {
+            HeaderTarget::Authority
+                if is_authority(value.as_bytes()) && addition.action != AppendAction::AddIfAbsent =>
+            {
                 head.authority = value;
             }
             HeaderTarget::Authority => {}
@@ -52,7 +61,12 @@ pub(crate) fn apply_to_request(head: &mut RequestHead, mutations: &HeaderMutatio
 }
 
 /// Changes an answer's headers.
-pub(crate) fn apply_to_response(head: &mut ResponseHead, request: &RequestHead, mutations: &HeaderMutations, values: &Values<'_>) {
+pub(crate) fn apply_to_response(
+    head: &mut ResponseHead,
+    request: &RequestHead,
+    mutations: &HeaderMutations,
+    values: &Values<'_>,
+) {
     for name in &mutations.remove {
         head.headers.remove(name);
     }
@@ -69,7 +83,9 @@ pub(crate) fn apply_to_response(head: &mut ResponseHead, request: &RequestHead, 
 pub(crate) fn reads_request(mutations: &HeaderMutations) -> bool {
     mutations.add.iter().any(|addition| match &addition.value {
         HeaderFormat::Literal(_) => false,
-        HeaderFormat::Parts(parts) => parts.iter().any(|part| matches!(part, FormatPart::RequestHeader { .. })),
+        HeaderFormat::Parts(parts) => {
+            parts.iter().any(|part| matches!(part, FormatPart::RequestHeader { .. }))
+        }
     })
 }
 
@@ -121,7 +137,9 @@ fn part_value<'a>(part: &'a FormatPart, request: &'a RequestHead, values: &Value
     match part {
         FormatPart::Text(text) => Cow::Borrowed(text.as_bytes()),
         FormatPart::RequestHeader { name, fallback } => {
-            let read = |name: &HeaderName| if name == HOST { Some(&request.authority) } else { request.headers.get(name) };
+            let read = |name: &HeaderName| {
+                if name == HOST { Some(&request.authority) } else { request.headers.get(name) }
+            };
             let value = read(name).or_else(|| fallback.as_ref().and_then(read));
             Cow::Borrowed(value.map(HeaderValue::as_bytes).unwrap_or_default())
         }
@@ -129,7 +147,11 @@ fn part_value<'a>(part: &'a FormatPart, request: &'a RequestHead, values: &Value
         FormatPart::RemoteIp => owned(format_args!("{}", values.connection.remote.ip())),
         FormatPart::LocalAddress => owned(format_args!("{}", values.connection.local)),
         FormatPart::Protocol => Cow::Borrowed(protocol_text(request.version).as_bytes()),
-        FormatPart::UpstreamHost => values.upstream.map_or(Cow::Borrowed(&[]), |address| owned(format_args!("{address}"))),
-        FormatPart::ResponseCode => values.status.map_or(Cow::Borrowed(&[]), |status| owned(format_args!("{}", status.as_u16()))),
+        FormatPart::UpstreamHost => {
+            values.upstream.map_or(Cow::Borrowed(&[]), |address| owned(format_args!("{address}")))
+        }
+        FormatPart::ResponseCode => {
+            values.status.map_or(Cow::Borrowed(&[]), |status| owned(format_args!("{}", status.as_u16())))
+        }
     }
 }

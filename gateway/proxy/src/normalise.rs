@@ -35,7 +35,11 @@ pub(crate) enum Refused {
 }
 
 /// Normalises the head of a request.
-pub(crate) fn normalise(parts: Parts, http: &HttpConnectionManager, connection: &Connection) -> Result<Normalised, Refused> {
+pub(crate) fn normalise(
+    parts: Parts,
+    http: &HttpConnectionManager,
+    connection: &Connection,
+) -> Result<Normalised, Refused> {
     let Parts { method, uri, version, mut headers, .. } = parts;
     if method == Method::CONNECT {
         return Err(Refused::MethodNotAllowed);

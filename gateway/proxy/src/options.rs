@@ -74,7 +74,11 @@ impl Default for ProxyOptions {
 
 impl Default for DrainOptions {
     fn default() -> Self {
-        Self { accept_for: Duration::from_secs(5), idle: Duration::from_secs(5), removed: Duration::from_secs(45) }
+        Self {
+            accept_for: Duration::from_secs(5),
+            idle: Duration::from_secs(5),
+            removed: Duration::from_secs(45),
+        }
     }
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn canonical(target: &PathAndQuery, options: PathOptions) -> Canonica
         bytes.extend_from_slice(query.as_bytes());
     }
     match PathAndQuery::from_maybe_shared(bytes::Bytes::from(bytes)) {
-        Ok(changed) if escapes.slash && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => Canonical::Redirect(changed),
+        Ok(changed) if escapes.slash && options.escaped_slashes == EscapedSlashes::UnescapeAndRedirect => {
+            Canonical::Redirect(changed)
+        }
         Ok(changed) => Canonical::Changed(changed),
         Err(_) => Canonical::Refused,
     }

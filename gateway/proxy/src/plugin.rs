@@ -16,11 +16,14 @@ use tokio::time::Instant;
 /// Least time between two attempts to start a plugin on a worker.
 const RESTART: Duration = Duration::from_millis(100);
 
+/// A configuration with its factory.
+type Made = (Arc<WasmFilter>, Arc<dyn FilterFactory>);
+
 /// The factories of all plugins that are configured.
 #[derive(Debug, Default)]
 pub(crate) struct Factories {
     provider: Option<Arc<dyn FilterProvider<WasmFilter>>>,
-    made: Mutex<Vec<(Arc<WasmFilter>, Arc<dyn FilterFactory>)>>,
+    made: Mutex<Vec<Made>>,
 }
 
 impl Factories {
@@ -33,7 +36,9 @@ impl Factories {
         let provider = self.provider.as_ref()?;
         let mut made = self.made.lock();
         made.retain(|(config, _)| Arc::strong_count(config) > 1 || **config == **wasm);
-        if let Some((_, factory)) = made.iter().find(|(config, _)| Arc::ptr_eq(config, wasm) || **config == **wasm) {
+        if let Some((_, factory)) =
+            made.iter().find(|(config, _)| Arc::ptr_eq(config, wasm) || **config == **wasm)
+        {
             return Some(Arc::clone(factory));
         }
         match provider.factory(name, wasm) {
@@ -42,7 +47,11 @@ impl Factories {
                 Some(factory)
             }
             Err(error) => {
-                tracing::error!(filter = name, error = &error as &dyn std::error::Error, "plugin can not be made");
+                tracing::error!(
+                    filter = name,
+                    error = &error as &dyn std::error::Error,
+                    "plugin can not be made"
+                );
                 None
             }
         }
@@ -79,7 +88,11 @@ impl Plugin {
             }
             Err(error) => {
                 if self.next_try.replace(Some(Instant::now() + RESTART)).is_none() {
-                    tracing::warn!(filter = factory.name(), error = &error as &dyn std::error::Error, "plugin is not running yet");
+                    tracing::warn!(
+                        filter = factory.name(),
+                        error = &error as &dyn std::error::Error,
+                        "plugin is not running yet"
+                    );
                 }
                 None
             }
@@ -89,6 +102,9 @@ impl Plugin {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plugin").field("factory", &self.factory).field("running", &self.running.borrow().is_some()).finish_non_exhaustive()
+        f.debug_struct("Plugin")
+            .field("factory", &self.factory)
+            .field("running", &self.running.borrow().is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -19,7 +19,11 @@ pub(crate) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(
     loop {
         let count = stream.read(replay.room()).await?;
         if count == 0 {
-            return if replay.bytes().is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((false, replay)) };
+            return if replay.bytes().is_empty() {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Ok((false, replay))
+            };
         }
         replay.filled(count);
         if !PREFACE.starts_with(replay.bytes()) {

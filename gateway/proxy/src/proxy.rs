@@ -102,6 +102,7 @@ impl Proxy {
             tickets: TicketKeys::default(),
             next_connection: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
+            accepting: AtomicUsize::new(0),
             options,
         });
         let workers = (0..count).map(|index| start_worker(index, &shared)).collect::<Result<_, _>>()?;
@@ -126,23 +127,34 @@ impl Proxy {
             let mut state = self.state.lock();
             state.generation = Some(snapshot.generation);
             state.open = installed.listeners.values().map(|bound| Arc::clone(&bound.shared)).collect();
-            state.failures = failures.iter().map(|failure| format!("{failure} ({})", failure.source)).collect();
+            state.failures =
+                failures.iter().map(|failure| format!("{failure} ({})", failure.source)).collect();
         }
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
-            worker.tell(Command::Install(Box::new(changes.pop().unwrap_or_else(|| nothing(&snapshot))), done));
+            worker
+                .tell(Command::Install(Box::new(changes.pop().unwrap_or_else(|| nothing(&snapshot))), done));
             answers.push(answer);
         }
         let stuck_workers = stuck(answers).await;
-        if failures.is_empty() && stuck_workers.is_empty() { Ok(()) } else { Err(InstallError { failures, stuck_workers }) }
+        if failures.is_empty() && stuck_workers.is_empty() {
+            Ok(())
+        } else {
+            Err(InstallError { failures, stuck_workers })
+        }
     }
 
     /// Binds what is new and finds what is gone; one change for each worker, in any order.
     fn plan(&self, installed: &mut Installed, snapshot: &Arc<Snapshot>) -> (Vec<Change>, Vec<BindFailure>) {
         let mut changes: Vec<Change> = self.workers.iter().map(|_| nothing(snapshot)).collect();
         let mut failures = Vec::new();
-        let gone: Vec<Box<str>> = installed.listeners.keys().filter(|name| !snapshot.listeners.contains_key(*name)).cloned().collect();
+        let gone: Vec<Box<str>> = installed
+            .listeners
+            .keys()
+            .filter(|name| !snapshot.listeners.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             installed.listeners.remove(&name);
             changes.iter_mut().for_each(|change| change.close.push(name.clone()));
@@ -161,9 +173,15 @@ impl Proxy {
                     tracing::info!(listener = %name, %address, "listener open");
                     let shared = SharedListener::new(name, address, self.shared.options.max_connections);
                     for (change, socket) in changes.iter_mut().zip(sockets) {
-                        change.open.push(Opening { shared: Arc::clone(&shared), listener: Arc::clone(listener), socket });
+                        change.open.push(Opening {
+                            shared: Arc::clone(&shared),
+                            listener: Arc::clone(listener),
+                            socket,
+                        });
                     }
-                    installed.listeners.insert(name.clone(), Bound { wanted, listener: Arc::clone(listener), shared });
+                    installed
+                        .listeners
+                        .insert(name.clone(), Bound { wanted, listener: Arc::clone(listener), shared });
                 }
                 Err(source) => {
                     tracing::error!(listener = %name, address = %wanted, error = %source, "listener can not be opened");
@@ -212,13 +230,13 @@ impl Proxy {
         tracing::info!(connections = self.connections(), "drain begins");
         sleep(self.shared.options.drain.accept_for.min(deadline)).await;
         self.tell_all(Phase::Refusing);
-        while self.connections() > 0 && Instant::now() < end {
+        while (self.is_accepting() || self.connections() > 0) && Instant::now() < end {
             sleep(LOOK).await;
         }
         let forced = self.connections();
         self.tell_all(Phase::Closed);
         let cut = Instant::now() + Duration::from_secs(1);
-        while self.connections() > 0 && Instant::now() < cut {
+        while (self.is_accepting() || self.connections() > 0) && Instant::now() < cut {
             sleep(LOOK).await;
         }
         tracing::info!(forced, "drain ends");
@@ -267,6 +285,11 @@ impl Proxy {
     pub fn write_metrics(&self, out: &mut String) {
         let workers: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.metrics)).collect();
         metrics::write(out, &workers, &self.shared.upstream, self.shared.logs.dropped());
+    }
+
+    /// Connections that the kernel had completed before the sockets close are counted by then.
+    fn is_accepting(&self) -> bool {
+        self.shared.accepting.load(Ordering::Acquire) > 0
     }
 
     fn tell_all(&self, phase: Phase) {

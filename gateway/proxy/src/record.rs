@@ -33,7 +33,7 @@ pub(crate) struct Record {
     /// The last byte of the answer was handed to the connection.
     pub(crate) complete: bool,
     pub(crate) body: Option<Rc<BodySource>>,
-    pub(crate) streams: Option<Box<FilterStreams>>,
+    pub(crate) streams: Option<Rc<FilterStreams>>,
     entry: Option<Box<AccessLogEntry>>,
 }
 
@@ -45,7 +45,12 @@ impl Record {
         let metrics = &serving.settings.metrics;
         metrics.downstream_rq_total.increment();
         metrics.downstream_rq_active.increment();
-        if version == Version::HTTP_2 { &metrics.downstream_rq_http2_total } else { &metrics.downstream_rq_http1_total }.increment();
+        if version == Version::HTTP_2 {
+            &metrics.downstream_rq_http2_total
+        } else {
+            &metrics.downstream_rq_http1_total
+        }
+        .increment();
         Box::new(Self {
             connection: Rc::clone(connection),
             serving,
@@ -119,7 +124,8 @@ impl Record {
         metrics.downstream_rq_active.decrement();
         metrics.count_status(self.status);
         metrics.request_time.observe(duration);
-        if self.complete { &metrics.downstream_rq_completed } else { &metrics.downstream_rq_rx_reset }.increment();
+        if self.complete { &metrics.downstream_rq_completed } else { &metrics.downstream_rq_rx_reset }
+            .increment();
     }
 }
 
@@ -133,7 +139,7 @@ impl Drop for Record {
         self.count(duration);
         self.connection.end();
         let bytes_received = self.body.as_ref().map_or(0, |body| body.received());
-        if let Some(mut streams) = self.streams.take() {
+        if let Some(streams) = self.streams.take() {
             let log = RequestLog {
                 start: SystemTime::now() - duration,
                 duration,
@@ -146,7 +152,7 @@ impl Drop for Record {
                     Some(EndpointAddress::Name { .. }) | None => None,
                 },
             };
-            streams.on_log(self.connection.info(), &log);
+            streams.on_log(&log);
         }
         if let (Some(mut entry), Some(log)) = (self.entry.take(), &self.serving.settings.log) {
             entry.duration = duration;

@@ -8,26 +8,29 @@
 //!                                          -> response filters -> header changes -> respond (stream, record)
 //! ```
 
-use crate::answer::{Answer, Failure, Source, is_grpc, local, redirect};
+use crate::answer::{Answer, Failure, Source, from_filter, is_grpc, local, redirect};
 use crate::connection::{Connection, Serving};
-use crate::filter::{self, FilterStreams, Filtered};
+use crate::filter::{self, BodyRun, Direction, FilterStreams, Filtered, PendingBody};
 use crate::forward::{self, Exchange};
 use crate::mutations::{Values, apply_to_response, ordered};
 use crate::normalise::{Normalised, Refused, normalise};
 use crate::record::Record;
 use crate::request_body::BodySource;
-use crate::response_body::ResponseBody;
+use crate::response_body::{self, ResponseBody};
 use crate::upgrade::Upgrade;
 use crate::{respond, rewrite};
-use gateway_config::{Action, HeaderMutations, RequestView, RequireTls, RouteFound, RouteTable};
+use gateway_config::{Action, Forward, HeaderMutations, RequestView, RequireTls, RouteFound, RouteTable};
 use gateway_filter_api::RequestHead;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::Body;
 use hyper::body::Incoming;
 use std::rc::Rc;
 
 /// Serves one request from its head to the head of its answer; the answer's body carries the record to the end.
-pub(crate) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+pub(crate) async fn serve(
+    connection: Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let mut record = Record::begin(&connection, request.version());
     let serving = record.serving.clone();
     let (version, head_only) = (request.version(), request.method() == Method::HEAD);
@@ -37,17 +40,23 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut request: Request<Incom
 }
 
 /// Everything up to the answer's final form.
-async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<Incoming>, upgrade: Option<Upgrade>) -> Answer<'a> {
+async fn answer<'a>(
+    record: &mut Record,
+    serving: &'a Serving,
+    request: Request<Incoming>,
+    upgrade: Option<Upgrade>,
+) -> Answer<'a> {
     let settings = &*serving.settings;
     let (parts, incoming) = request.into_parts();
     let (method, version) = (parts.method.clone(), parts.version);
-    let Normalised { mut head, upgrade: protocol } = match normalise(parts, &settings.http, &record.connection) {
-        Ok(normalised) => normalised,
-        Err(refused) => {
-            record.keep_unread(method, version);
-            return refuse(record, refused);
-        }
-    };
+    let Normalised { mut head, upgrade: protocol } =
+        match normalise(parts, &settings.http, &record.connection) {
+            Ok(normalised) => normalised,
+            Err(refused) => {
+                record.keep_unread(method, version);
+                return refuse(record, refused);
+            }
+        };
     record.keep_request(&head);
     let random = rand::random();
     let Some(table) = serving.snapshot.routes_of(&settings.http) else { return no_route(record, &head) };
@@ -57,12 +66,12 @@ async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<
         return to_https(&head);
     }
 
-    let has_body = !incoming.is_end_stream();
+    let mut body = PendingBody::new(incoming);
     let mut answer = None;
     if filter::any(settings) {
-        let mut streams = FilterStreams::new(found.route);
-        let place = (settings, &**found.route, &*table.settings);
-        match streams.on_request_headers(&mut head, !has_body, &record.connection, place).await {
+        let streams = FilterStreams::new(found.route, &record.connection);
+        record.streams = Some(Rc::clone(&streams));
+        match streams.on_request(&mut head, &mut body, (settings, found.route, &table.settings)).await {
             Filtered::Pass => {}
             Filtered::Reroute => match find(table, &head, random) {
                 Some(again) => found = again,
@@ -73,7 +82,6 @@ async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<
                 answer = Some(given);
             }
         }
-        record.streams = Some(streams);
     }
 
     let mut answer = match (answer, &found.route.action) {
@@ -89,7 +97,10 @@ async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<
         (None, Action::Respond(response)) => {
             settings.metrics.rq_direct_response.increment();
             record.details = Some("direct_response");
-            Answer { source: Source::Route, ..local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(&head)) }
+            Answer {
+                source: Source::Route,
+                ..local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(&head))
+            }
         }
         (None, Action::Forward(forward)) => {
             let upgrade = match Upgrade::allow(upgrade, protocol.as_ref(), settings, forward) {
@@ -99,9 +110,7 @@ async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<
                     return fail(record, failure, &head);
                 }
             };
-            let limits = record.connection.worker().limits();
-            let keep = if forward.retry.is_some() || !forward.mirrors.is_empty() { limits.buffer } else { 0 };
-            let body = has_body.then(|| BodySource::new(incoming, keep, Some(limits.stalled)));
+            let body = body_source(record, body, forward, &mut head);
             record.body.clone_from(&body);
             let exchange = Exchange { serving, table, found, forward, head: &mut head, body, upgrade };
             forward::forward(record, exchange).await
@@ -111,8 +120,31 @@ async fn answer<'a>(record: &mut Record, serving: &'a Serving, request: Request<
     answer
 }
 
+/// The body for the upstream: kept where it may be sent again, through the plugins that want it.
+fn body_source(
+    record: &Record,
+    body: PendingBody,
+    forward: &Forward,
+    head: &mut RequestHead,
+) -> Option<Rc<BodySource>> {
+    let limits = record.connection.worker().limits();
+    let keep = if forward.retry.is_some() || !forward.mirrors.is_empty() { limits.buffer } else { 0 };
+    let streams = record.streams.as_ref().filter(|_| body.is_streaming());
+    let run = streams.and_then(|streams| BodyRun::new(streams, Direction::Request, limits.buffer));
+    if run.is_some() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    body.into_source(keep, limits, run)
+}
+
 /// The response's filters and header changes.
-async fn respond_phases<'a>(record: &mut Record, answer: &mut Answer<'a>, table: &RouteTable, found: RouteFound<'_>, request: &RequestHead) {
+async fn respond_phases<'a>(
+    record: &mut Record,
+    answer: &mut Answer<'a>,
+    table: &RouteTable,
+    found: RouteFound<'_>,
+    request: &RequestHead,
+) {
     let none = HeaderMutations::default();
     let cluster = match answer.source {
         Source::Tunnel => return,
@@ -131,14 +163,20 @@ async fn respond_phases<'a>(record: &mut Record, answer: &mut Answer<'a>, table:
             apply_to_response(&mut answer.head, request, mutations, &values);
         }
     }
-    if let Some(mut streams) = record.streams.take() {
+    if let Some(streams) = record.streams.clone() {
         let end = answer.payload.is_empty();
-        let info = record.connection.info();
-        if let Some(local) = streams.on_response_headers(&mut answer.head, request, end, info).await {
+        let mut replaced = match streams.on_response_headers(&mut answer.head, request, end).await {
+            Ok(hold) => {
+                response_body::filter(answer, &streams, hold, record.connection.worker().limits().buffer)
+                    .await
+                    .err()
+            }
+            Err(local) => Some(local),
+        };
+        if let Some(local) = replaced.take() {
             record.details = Some(local.details);
-            *answer = crate::answer::from_filter(*local, is_grpc(request));
+            *answer = from_filter(*local, is_grpc(request));
         }
-        record.streams = Some(streams);
     }
 }
 
@@ -175,7 +213,9 @@ fn to_https<'a>(head: &RequestHead) -> Answer<'a> {
 fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
     let failure = match refused {
         Refused::BadRequest(details) => Failure::bad_request(details),
-        Refused::MethodNotAllowed => Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") },
+        Refused::MethodNotAllowed => {
+            Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }
+        }
         Refused::Redirect(to) => {
             record.details = Some("path_normalization_redirect");
             return match http::HeaderValue::from_str(to.as_str()) {

@@ -3,8 +3,10 @@
 
 //! A request's body on its way upstream: streamed as it comes, and kept up to a limit where it may have to be sent again.
 
+use crate::filter::BodyRun;
 use crate::idle::IdleTimer;
 use bytes::Bytes;
+use gateway_filter_api::LocalResponse;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -27,6 +29,9 @@ pub(crate) enum BodyError {
     /// It can not be sent again, as it was not kept.
     #[error("the request body was not kept")]
     Gone,
+    /// A plugin answered the request.
+    #[error("a filter ended the request")]
+    Answered,
 }
 
 /// Where the body of one request comes from, for all attempts to send it.
@@ -40,7 +45,12 @@ pub(crate) struct BodySource {
 
 #[derive(Debug)]
 struct State {
-    incoming: Incoming,
+    /// None where the body was whole from the start.
+    incoming: Option<Incoming>,
+    /// What plugins do with it.
+    run: Option<BodyRun>,
+    /// The answer of a plugin that ended the request.
+    answer: Option<Box<LocalResponse>>,
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
     limit: usize,
@@ -50,18 +60,29 @@ struct State {
 }
 
 impl BodySource {
-    /// A source that keeps up to `keep` bytes to send them again.
-    pub(crate) fn new(incoming: Incoming, keep: usize, idle: Option<Duration>) -> Rc<Self> {
-        let state = State {
-            incoming,
-            kept: (keep > 0).then(Vec::new),
-            kept_bytes: 0,
-            limit: keep,
-            trailers: None,
-            failed: None,
-            idle: IdleTimer::new(idle),
-        };
-        Rc::new(Self { state: RefCell::new(state), received: Cell::new(0), done: Cell::new(false), ended: Notify::new() })
+    /// A source that keeps up to `keep` bytes to send them again, and fails where no byte comes for `idle`.
+    pub(crate) fn new(incoming: Incoming, keep: usize, idle: Duration, run: Option<BodyRun>) -> Rc<Self> {
+        let kept = (keep > 0).then(Vec::new);
+        Self::from_state(State::new(Some(incoming), run, kept, keep, IdleTimer::new(Some(idle))), 0, false)
+    }
+
+    /// A body that is there already.
+    pub(crate) fn complete(bytes: Bytes) -> Rc<Self> {
+        let received = bytes.len();
+        Self::from_state(
+            State::new(None, None, Some(vec![bytes]), received, IdleTimer::new(None)),
+            received as u64,
+            true,
+        )
+    }
+
+    fn from_state(state: State, received: u64, done: bool) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::new(state),
+            received: Cell::new(received),
+            done: Cell::new(done),
+            ended: Notify::new(),
+        })
     }
 
     /// Bytes that came from the client.
@@ -78,6 +99,11 @@ impl BodySource {
     /// Why it ended early.
     pub(crate) fn failure(&self) -> Option<BodyError> {
         self.state.borrow().failed
+    }
+
+    /// The answer of a plugin that ended the request during its body.
+    pub(crate) fn take_answer(&self) -> Option<Box<LocalResponse>> {
+        self.state.borrow_mut().answer.take()
     }
 
     /// Returns once the client has sent all of it.
@@ -106,30 +132,100 @@ impl BodySource {
         if self.done.get() {
             return Poll::Ready(None);
         }
-        let Poll::Ready(frame) = Pin::new(&mut state.incoming).poll_frame(context) else {
-            if state.idle.poll_expired(context) {
-                return Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Idle))));
-            }
-            return Poll::Pending;
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                state.idle.moved();
-                if let Some(data) = frame.data_ref() {
-                    self.received.set(self.received.get() + data.len() as u64);
-                    state.keep(data);
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    state.trailers = Some(trailers.clone());
+        loop {
+            if state.run.as_ref().is_some_and(BodyRun::is_busy) {
+                match ready!(self.poll_run(&mut state, context)) {
+                    Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    Ok(None) if self.done.get() => {
+                        return Poll::Ready(
+                            state.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))),
+                        );
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Some(Err(error))),
                 }
-                if state.incoming.is_end_stream() {
+            }
+            let Some(incoming) = &mut state.incoming else { return Poll::Ready(None) };
+            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+                let expired = state.idle.poll_expired(context);
+                return if expired {
+                    Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Idle))))
+                } else {
+                    Poll::Pending
+                };
+            };
+            match self.take(&mut state, frame) {
+                Taken::Piece(piece) => return Poll::Ready(piece),
+                Taken::ForPlugins => {}
+            }
+        }
+    }
+
+    /// Takes what the client sent.
+    fn take(&self, state: &mut State, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Taken {
+        let last = state.incoming.as_ref().is_none_or(Incoming::is_end_stream);
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return Taken::Piece(Some(Err(self.fail(state, BodyError::Client)))),
+            None => match &mut state.run {
+                Some(run) => {
+                    run.start(Bytes::new(), true);
+                    return Taken::ForPlugins;
+                }
+                None => {
+                    self.finish();
+                    return Taken::Piece(None);
+                }
+            },
+        };
+        state.idle.moved();
+        match frame.into_data() {
+            Ok(data) => {
+                self.received.set(self.received.get() + data.len() as u64);
+                if let Some(run) = &mut state.run {
+                    run.start(data, last);
+                    return Taken::ForPlugins;
+                }
+                state.keep(&data);
+                if last {
                     self.finish();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Taken::Piece(Some(Ok(Frame::data(data))))
             }
-            Some(Err(_)) => Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Client)))),
-            None => {
+            Err(frame) => {
+                let Ok(trailers) = frame.into_trailers() else { return Taken::ForPlugins };
+                state.trailers = Some(trailers.clone());
+                if let Some(run) = &mut state.run {
+                    run.start(Bytes::new(), true);
+                    return Taken::ForPlugins;
+                }
                 self.finish();
-                Poll::Ready(None)
+                Taken::Piece(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    /// What the plugins made of a piece; none where they keep it.
+    fn poll_run(
+        &self,
+        state: &mut State,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, BodyError>> {
+        let Some(run) = &mut state.run else { return Poll::Ready(Ok(None)) };
+        match ready!(run.poll(context)) {
+            Ok((piece, last)) => {
+                if last {
+                    self.finish();
+                }
+                if piece.is_empty() {
+                    return Poll::Ready(Ok(None));
+                }
+                state.keep(&piece);
+                Poll::Ready(Ok(Some(piece)))
+            }
+            Err(answer) => {
+                state.answer = Some(answer);
+                Poll::Ready(Err(self.fail(state, BodyError::Answered)))
             }
         }
     }
@@ -145,7 +241,33 @@ impl BodySource {
     }
 }
 
+/// What became of a frame.
+enum Taken {
+    /// It goes on as it is.
+    Piece(Option<Result<Frame<Bytes>, BodyError>>),
+    /// Plugins see it first.
+    ForPlugins,
+}
+
 impl State {
+    fn new(
+        incoming: Option<Incoming>,
+        run: Option<BodyRun>,
+        kept: Option<Vec<Bytes>>,
+        limit: usize,
+        idle: IdleTimer,
+    ) -> Self {
+        Self { incoming, run, answer: None, kept, kept_bytes: 0, limit, trailers: None, failed: None, idle }
+    }
+
+    /// Plugins may change the length.
+    fn size_hint(&self) -> SizeHint {
+        match (&self.incoming, &self.run) {
+            (Some(incoming), None) => incoming.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+
     fn keep(&mut self, data: &Bytes) {
         let Some(kept) = &mut self.kept else { return };
         self.kept_bytes += data.len();
@@ -179,7 +301,11 @@ enum From {
 impl RequestBody {
     /// A body from its start.
     pub(crate) fn new(source: Option<&Rc<BodySource>>) -> Self {
-        let from = source.map_or(From::Nothing, |source| From::Source { source: Rc::clone(source), sent: 0, trailers_sent: false });
+        let from = source.map_or(From::Nothing, |source| From::Source {
+            source: Rc::clone(source),
+            sent: 0,
+            trailers_sent: false,
+        });
         Self { from }
     }
 
@@ -193,7 +319,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (source, sent, trailers_sent) = match &mut self.from {
             From::Nothing => return Poll::Ready(None),
             From::Copy(pieces) => return Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
@@ -239,8 +368,12 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.from {
             From::Nothing => SizeHint::with_exact(0),
-            From::Copy(pieces) => SizeHint::with_exact(pieces.as_slice().iter().map(|piece| piece.len() as u64).sum()),
-            From::Source { source, sent: 0, .. } if source.received.get() == 0 => source.state.borrow().incoming.size_hint(),
+            From::Copy(pieces) => {
+                SizeHint::with_exact(pieces.as_slice().iter().map(|piece| piece.len() as u64).sum())
+            }
+            From::Source { source, sent: 0, .. } if source.received.get() == 0 => {
+                source.state.borrow().size_hint()
+            }
             From::Source { .. } => SizeHint::default(),
         }
     }

@@ -13,7 +13,12 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The answer with its record; from here on the connection drives it.
-pub(crate) fn respond(answer: Answer<'_>, mut record: Box<Record>, version: Version, head_only: bool) -> Response<ResponseBody> {
+pub(crate) fn respond(
+    answer: Answer<'_>,
+    mut record: Box<Record>,
+    version: Version,
+    head_only: bool,
+) -> Response<ResponseBody> {
     let Answer { head, payload, source } = answer;
     let (status, mut headers) = (head.status, head.headers);
     let tunnel = matches!(source, Source::Tunnel);
@@ -27,7 +32,8 @@ pub(crate) fn respond(answer: Answer<'_>, mut record: Box<Record>, version: Vers
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = status.as_u16();
-    let bodiless = head_only || tunnel || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let bodiless =
+        head_only || tunnel || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if let Payload::Full(body) = &payload
         && head_only
     {

@@ -3,16 +3,22 @@
 
 //! A response's body on its way to the client. It carries the request's record: when it ends or is dropped, the request is over.
 
+use crate::answer::Answer;
+use crate::filter::{BodyRun, Direction, FilterStreams};
 use crate::flags::ResponseFlags;
 use crate::idle::IdleTimer;
 use crate::record::Record;
 use crate::request_body::RequestBody;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use gateway_filter_api::LocalResponse;
 use gateway_upstream::UpstreamBody;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
@@ -28,6 +34,9 @@ pub(crate) enum AnswerError {
     /// The upstream sent nothing for too long.
     #[error("the upstream's answer did not go on in time")]
     Idle,
+    /// A plugin ended the answer after its head was sent.
+    #[error("a filter ended the answer")]
+    Filter,
 }
 
 /// What is sent.
@@ -38,6 +47,17 @@ pub(crate) enum Payload {
     Full(Bytes),
     /// What the upstream sends.
     Upstream(Box<UpstreamPayload>),
+    /// What plugins make of another payload.
+    Filtered(Box<FilteredPayload>),
+}
+
+/// A payload on its way through plugins.
+pub(crate) struct FilteredPayload {
+    inner: Payload,
+    run: BodyRun,
+    /// Sent behind the last piece.
+    trailers: Option<HeaderMap>,
+    ended: bool,
 }
 
 /// An upstream's body with its time limits.
@@ -61,6 +81,7 @@ impl fmt::Debug for Payload {
             Self::Empty => "Empty",
             Self::Full(_) => "Full",
             Self::Upstream(_) => "Upstream",
+            Self::Filtered(_) => "Filtered",
         })
     }
 }
@@ -81,8 +102,11 @@ impl ResponseBody {
 
     fn cut(&mut self, error: AnswerError) -> AnswerError {
         let (flag, details) = match error {
-            AnswerError::Upstream => (ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_after_response_started"),
+            AnswerError::Upstream => {
+                (ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_after_response_started")
+            }
             AnswerError::Timeout => (ResponseFlags::UPSTREAM_TIMEOUT, "response_timeout"),
+            AnswerError::Filter => (ResponseFlags::default(), "filter_ended_response"),
             AnswerError::Idle => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
         };
         self.record.flags |= flag;
@@ -104,6 +128,95 @@ fn payload_ended(payload: &Payload) -> bool {
         Payload::Empty => true,
         Payload::Full(bytes) => bytes.is_empty(),
         Payload::Upstream(upstream) => upstream.body.is_end_stream(),
+        Payload::Filtered(filtered) => filtered.ended && filtered.trailers.is_none(),
+    }
+}
+
+/// Lets the plugins that want it have the body: whole before the head goes out where one holds it, else piece by piece.
+///
+/// # Errors
+/// The answer of a plugin that replaces this one.
+pub(crate) async fn filter(
+    answer: &mut Answer<'_>,
+    streams: &Rc<FilterStreams>,
+    hold: bool,
+    limit: usize,
+) -> Result<(), Box<LocalResponse>> {
+    if answer.payload.is_empty() {
+        return Ok(());
+    }
+    let Some(run) = BodyRun::new(streams, Direction::Response, limit) else { return Ok(()) };
+    streams.keep_response(&answer.head);
+    let inner = std::mem::replace(&mut answer.payload, Payload::Empty);
+    let mut filtered = FilteredPayload { inner, run, trailers: None, ended: false };
+    answer.head.headers.remove(CONTENT_LENGTH);
+    if !hold {
+        answer.payload = Payload::Filtered(Box::new(filtered));
+        return Ok(());
+    }
+    let failed = |details| Box::new(LocalResponse::new(StatusCode::INTERNAL_SERVER_ERROR, details));
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|context| filtered.inner.poll_frame(context)).await {
+        let Ok(frame) = frame else { return Err(failed("upstream_reset_before_response_started")) };
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(failed("response_payload_too_large"));
+        }
+        whole.extend_from_slice(&data);
+    }
+    filtered.run.start(whole.freeze(), true);
+    let (body, _) = poll_fn(|context| filtered.run.poll(context)).await?;
+    if let Some(head) = streams.take_response() {
+        answer.head = head;
+        answer.head.headers.remove(CONTENT_LENGTH);
+    }
+    if !body.is_empty() {
+        answer.payload = Payload::Full(body);
+    }
+    Ok(())
+}
+
+impl Payload {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Upstream(upstream) => upstream.poll_frame(context),
+            Self::Filtered(filtered) => filtered.poll_frame(context),
+        }
+    }
+}
+
+impl FilteredPayload {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            if self.run.is_busy() {
+                match std::task::ready!(self.run.poll(context)) {
+                    Err(_) => return Poll::Ready(Some(Err(AnswerError::Filter))),
+                    Ok((piece, last)) => {
+                        self.ended |= last;
+                        if !piece.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(piece))));
+                        }
+                    }
+                }
+            }
+            if self.ended {
+                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            match std::task::ready!(self.inner.poll_frame(context)) {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.run.start(Bytes::new(), true),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.run.start(data, payload_ended(&self.inner)),
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        self.run.start(Bytes::new(), true);
+                    }
+                },
+            }
+        }
     }
 }
 
@@ -114,7 +227,12 @@ impl UpstreamPayload {
                 self.idle.moved();
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| AnswerError::Upstream)))
             }
-            Poll::Pending if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) => {
+            Poll::Pending
+                if self
+                    .deadline
+                    .as_mut()
+                    .is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) =>
+            {
                 Poll::Ready(Some(Err(AnswerError::Timeout)))
             }
             Poll::Pending if self.idle.poll_expired(context) => Poll::Ready(Some(Err(AnswerError::Idle))),
@@ -127,14 +245,12 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let this = &mut *self;
-        let frame = match &mut this.payload {
-            Payload::Empty => None,
-            Payload::Full(bytes) if bytes.is_empty() => None,
-            Payload::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Payload::Upstream(upstream) => std::task::ready!(upstream.poll_frame(context)),
-        };
+        let frame = std::task::ready!(this.payload.poll_frame(context));
         Poll::Ready(match frame {
             None => {
                 this.record.complete = true;
@@ -157,6 +273,7 @@ impl Body for ResponseBody {
             Payload::Empty => SizeHint::with_exact(0),
             Payload::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Payload::Upstream(upstream) => upstream.body.size_hint(),
+            Payload::Filtered(_) => SizeHint::default(),
         }
     }
 }

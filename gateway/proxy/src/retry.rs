@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// How one attempt ended.
+#[allow(clippy::large_enum_variant, reason = "moved once, right after it is made")]
 #[derive(Debug)]
 pub(crate) enum Tried {
     /// An answer came.
@@ -26,6 +27,7 @@ pub(crate) enum Tried {
 }
 
 /// What follows from an attempt.
+#[allow(clippy::large_enum_variant, reason = "moved once, right after it is made")]
 #[derive(Debug)]
 pub(crate) enum Attempt {
     /// This is the answer.
@@ -83,7 +85,12 @@ impl<'a> Tries<'a> {
     ///
     /// # Errors
     /// The failure to answer with, where no attempt follows and there is no answer to pass on.
-    pub(crate) fn judge(&mut self, tried: Tried, picked: &Picked<RequestBody>, body: Option<&BodySource>) -> Result<Attempt, Failure> {
+    pub(crate) fn judge(
+        &mut self,
+        tried: Tried,
+        picked: &Picked<RequestBody>,
+        body: Option<&BodySource>,
+    ) -> Result<Attempt, Failure> {
         if matches!(tried, Tried::TimedOut) {
             picked.report_timeout();
             picked.state().metrics.upstream_rq_per_try_timeout.add(1);
@@ -98,7 +105,11 @@ impl<'a> Tries<'a> {
                 self.permit = Some(permit);
                 self.retries += 1;
                 self.tried.push(Arc::clone(picked.host()));
-                return Ok(Attempt::Again(if let Tried::Error(error) = tried { error.request } else { None }));
+                return Ok(Attempt::Again(if let Tried::Error(error) = tried {
+                    error.request
+                } else {
+                    None
+                }));
             }
         }
         let exhausted = worth && self.retries > 0 && !self.may_retry();
@@ -119,7 +130,9 @@ impl<'a> Tries<'a> {
     /// Waits before the next attempt: at random below a limit that doubles each time.
     pub(crate) async fn back_off(&self) {
         let Some(policy) = self.policy else { return };
-        let doubled = policy.backoff_base.saturating_mul(1_u32.checked_shl(self.retries.saturating_sub(1)).unwrap_or(u32::MAX));
+        let doubled = policy
+            .backoff_base
+            .saturating_mul(1_u32.checked_shl(self.retries.saturating_sub(1)).unwrap_or(u32::MAX));
         let longest = doubled.min(policy.backoff_max.max(policy.backoff_base));
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         if nanos > 0 {
@@ -136,10 +149,13 @@ fn is_worth_another(policy: &RetryPolicy, tried: &Tried) -> bool {
         Tried::TimedOut => policy.on.intersects(any_reset),
         Tried::Error(error) => match error.kind {
             SendErrorKind::Overflow | SendErrorKind::Request => false,
-            SendErrorKind::Connect | SendErrorKind::ConnectTimeout => policy.on.intersects(any_reset.union(RetryOn::CONNECT_FAILURE)),
+            SendErrorKind::Connect | SendErrorKind::ConnectTimeout => {
+                policy.on.intersects(any_reset.union(RetryOn::CONNECT_FAILURE))
+            }
             SendErrorKind::Refused => policy.on.intersects(any_reset.union(RetryOn::REFUSED_STREAM)),
             SendErrorKind::Reset | SendErrorKind::Protocol => {
-                policy.on.intersects(any_reset) || (!error.sent && policy.on.intersects(RetryOn::RESET_BEFORE_REQUEST))
+                policy.on.intersects(any_reset)
+                    || (!error.sent && policy.on.intersects(RetryOn::RESET_BEFORE_REQUEST))
             }
         },
     }
@@ -156,7 +172,8 @@ fn failure(kind: SendErrorKind, retried: bool, body: Option<BodyError>) -> Failu
             }
         };
     }
-    let unavailable = |body, flags, details| Failure { status: StatusCode::SERVICE_UNAVAILABLE, body, flags, details };
+    let unavailable =
+        |body, flags, details| Failure { status: StatusCode::SERVICE_UNAVAILABLE, body, flags, details };
     match (kind, body) {
         (_, Some(BodyError::Idle)) => Failure {
             status: StatusCode::REQUEST_TIMEOUT,
@@ -164,22 +181,33 @@ fn failure(kind: SendErrorKind, retried: bool, body: Option<BodyError>) -> Failu
             flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
             details: "request_body_idle_timeout",
         },
-        (_, Some(_)) | (SendErrorKind::Request, None) => {
-            Failure { flags: ResponseFlags::DOWNSTREAM_TERMINATION, ..Failure::bad_request("request_body_failed") }
+        (_, Some(_)) | (SendErrorKind::Request, None) => Failure {
+            flags: ResponseFlags::DOWNSTREAM_TERMINATION,
+            ..Failure::bad_request("request_body_failed")
+        },
+        (SendErrorKind::Connect, None) => unavailable(
+            words!("remote connection failure"),
+            ResponseFlags::UPSTREAM_FAILURE,
+            "upstream_connect_failure",
+        ),
+        (SendErrorKind::ConnectTimeout, None) => unavailable(
+            words!("connection timeout"),
+            ResponseFlags::UPSTREAM_FAILURE,
+            "upstream_connect_timeout",
+        ),
+        (SendErrorKind::Overflow, None) => {
+            unavailable(words!("overflow"), ResponseFlags::UPSTREAM_OVERFLOW, "overflow")
         }
-        (SendErrorKind::Connect, None) => {
-            unavailable(words!("remote connection failure"), ResponseFlags::UPSTREAM_FAILURE, "upstream_connect_failure")
-        }
-        (SendErrorKind::ConnectTimeout, None) => {
-            unavailable(words!("connection timeout"), ResponseFlags::UPSTREAM_FAILURE, "upstream_connect_timeout")
-        }
-        (SendErrorKind::Overflow, None) => unavailable(words!("overflow"), ResponseFlags::UPSTREAM_OVERFLOW, "overflow"),
-        (SendErrorKind::Refused, None) => {
-            unavailable(words!("remote refused stream reset"), ResponseFlags::UPSTREAM_RESET, "upstream_refused_stream")
-        }
-        (SendErrorKind::Reset, None) => {
-            unavailable(words!("connection termination"), ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_before_response_started")
-        }
+        (SendErrorKind::Refused, None) => unavailable(
+            words!("remote refused stream reset"),
+            ResponseFlags::UPSTREAM_RESET,
+            "upstream_refused_stream",
+        ),
+        (SendErrorKind::Reset, None) => unavailable(
+            words!("connection termination"),
+            ResponseFlags::UPSTREAM_TERMINATION,
+            "upstream_reset_before_response_started",
+        ),
         (SendErrorKind::Protocol, None) => Failure {
             status: StatusCode::BAD_GATEWAY,
             body: words!("protocol error"),

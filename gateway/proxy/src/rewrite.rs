@@ -64,7 +64,9 @@ fn rewritten<'a>(rewrite: &'a PathRewrite, route: &Route, path: &'a str) -> Cow<
         PathRewrite::Regex { pattern, substitution } => pattern.replace_all(path, &**substitution),
         PathRewrite::Prefix(replacement) => {
             let matched = match &route.matcher.path {
-                PathMatcher::Exact(text) | PathMatcher::Prefix(text) | PathMatcher::SeparatedPrefix(text) => text.len(),
+                PathMatcher::Exact(text) | PathMatcher::Prefix(text) | PathMatcher::SeparatedPrefix(text) => {
+                    text.len()
+                }
                 PathMatcher::Regex(_) => path.len(),
             };
             let mut rest = path.get(matched..).unwrap_or_default();
@@ -72,7 +74,11 @@ fn rewritten<'a>(rewrite: &'a PathRewrite, route: &Route, path: &'a str) -> Cow<
             if replacement.ends_with('/') && rest.starts_with('/') {
                 rest = &rest[1..];
             }
-            let slash = if replacement.starts_with('/') || rest.starts_with('/') && replacement.is_empty() { "" } else { "/" };
+            let slash = if replacement.starts_with('/') || rest.starts_with('/') && replacement.is_empty() {
+                ""
+            } else {
+                "/"
+            };
             Cow::Owned([slash, replacement, rest].concat())
         }
     }

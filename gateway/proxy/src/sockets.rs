@@ -14,7 +14,11 @@ const BACKLOG: u32 = 4096;
 ///
 /// # Errors
 /// Those of the system; nothing stays open then.
-pub(crate) fn listen(address: SocketAddr, count: usize, backlog: Option<u32>) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn listen(
+    address: SocketAddr,
+    count: usize,
+    backlog: Option<u32>,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let first = open(address, backlog)?;
     let bound = first.local_addr()?;
     let mut sockets = vec![first];
@@ -25,7 +29,8 @@ pub(crate) fn listen(address: SocketAddr, count: usize, backlog: Option<u32>) ->
 }
 
 fn open(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         // `::` takes IPv4 as well, as in Envoy with ipv4_compat and in Go.
         socket.set_only_v6(false)?;

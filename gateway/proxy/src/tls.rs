@@ -7,7 +7,9 @@ use gateway_config::{Codec, DownstreamTls, FilterChain, Secret, SecretKind, Snap
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::cell::RefCell;
@@ -32,11 +34,14 @@ pub(crate) enum TlsError {
     ClientNames,
 }
 
+/// Listener and filter chain.
+type ChainName = (Box<str>, Box<str>);
+
 /// Keys for session tickets by listener and filter chain, kept while certificates rotate: a returning client resumes. Not shared
 /// between chains, whose demands on clients may differ.
 #[derive(Debug, Default)]
 pub(crate) struct TicketKeys {
-    keys: Mutex<HashMap<(Box<str>, Box<str>), Arc<dyn ProducesTickets>>>,
+    keys: Mutex<HashMap<ChainName, Arc<dyn ProducesTickets>>>,
 }
 
 impl TicketKeys {
@@ -87,7 +92,9 @@ impl TlsConfigs {
         let names = || tls.certificates.iter().chain(&tls.client_roots);
         if let Some(made) = self.made.borrow().get(&key)
             && Arc::ptr_eq(&made.chain, chain)
-            && names().zip(&made.secrets).all(|(name, used)| snapshot.secrets.get(name).is_some_and(|now| Arc::ptr_eq(now, used)))
+            && names()
+                .zip(&made.secrets)
+                .all(|(name, used)| snapshot.secrets.get(name).is_some_and(|now| Arc::ptr_eq(now, used)))
         {
             return Ok(Arc::clone(&made.config));
         }
@@ -108,16 +115,25 @@ fn build(tls: &DownstreamTls, codec: &Codec, secrets: &[Arc<Secret>]) -> Result<
     let mut validation = None;
     for (index, secret) in secrets.iter().enumerate() {
         match &secret.kind {
-            SecretKind::Certificate(key) if index < tls.certificates.len() => certificates.push(Arc::clone(key)),
-            SecretKind::Validation(roots) if index >= tls.certificates.len() => validation = Some(Arc::clone(roots)),
-            SecretKind::Certificate(_) | SecretKind::Validation(_) => return Err(TlsError::NoSecret(secret.name.clone())),
+            SecretKind::Certificate(key) if index < tls.certificates.len() => {
+                certificates.push(Arc::clone(key))
+            }
+            SecretKind::Validation(roots) if index >= tls.certificates.len() => {
+                validation = Some(Arc::clone(roots))
+            }
+            SecretKind::Certificate(_) | SecretKind::Validation(_) => {
+                return Err(TlsError::NoSecret(secret.name.clone()));
+            }
         }
     }
-    let versions: Vec<&'static SupportedProtocolVersion> = [(tls.allow_tls13, &rustls::version::TLS13), (tls.allow_tls12, &rustls::version::TLS12)]
-        .into_iter()
-        .filter_map(|(allowed, version)| allowed.then_some(version))
-        .collect();
-    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let versions: Vec<&'static SupportedProtocolVersion> =
+        [(tls.allow_tls13, &rustls::version::TLS13), (tls.allow_tls12, &rustls::version::TLS12)]
+            .into_iter()
+            .filter_map(|(allowed, version)| allowed.then_some(version))
+            .collect();
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
     let builder = match validation {
         Some(validation) => builder.with_client_cert_verifier(client_verifier(tls, &validation)?),
@@ -135,7 +151,10 @@ fn build(tls: &DownstreamTls, codec: &Codec, secrets: &[Arc<Secret>]) -> Result<
     Ok(config)
 }
 
-fn client_verifier(tls: &DownstreamTls, validation: &Validation) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn client_verifier(
+    tls: &DownstreamTls,
+    validation: &Validation,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     if !validation.names.is_empty() {
         return Err(TlsError::ClientNames);
     }
@@ -150,7 +169,9 @@ struct Certificates(Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |certificate: &&Arc<CertifiedKey>| certificate.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits = |certificate: &&Arc<CertifiedKey>| {
+            certificate.key.choose_scheme(hello.signature_schemes()).is_some()
+        };
         self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
     }
 }

@@ -49,7 +49,8 @@ impl Upgrade {
     ) -> Result<Option<Self>, Failure> {
         let (Some(offered), Some(protocol)) = (offered, protocol) else { return Ok(None) };
         let rules = forward.upgrades.iter().chain(&settings.http.upgrades);
-        let rule = rules.into_iter().find(|rule| rule.protocol.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+        let rule =
+            rules.into_iter().find(|rule| rule.protocol.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
         match rule {
             Some(rule) if rule.enabled => Ok(Some(Self { protocol: protocol.clone(), ..offered })),
             _ => Err(Failure::UPGRADE),
@@ -62,7 +63,11 @@ impl Upgrade {
     }
 
     /// The upstream agreed: answers 101 and starts the tunnel.
-    pub(crate) fn accept<'a>(self, record: &mut Record, response: Response<UpstreamBody<RequestBody>>) -> Answer<'a> {
+    pub(crate) fn accept<'a>(
+        self,
+        record: &mut Record,
+        response: Response<UpstreamBody<RequestBody>>,
+    ) -> Answer<'a> {
         let connection = Rc::clone(&record.connection);
         if connection.stream().refusal().is_some() {
             // The client sent something behind its request that was no request: it must not become part of the tunnel.
@@ -83,7 +88,12 @@ impl Upgrade {
 }
 
 /// Passes bytes both ways; `body` keeps the request counted at its host until the end.
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, body: UpstreamBody<RequestBody>, connection: Rc<Connection>) {
+async fn tunnel(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    body: UpstreamBody<RequestBody>,
+    connection: Rc<Connection>,
+) {
     let settings = connection.settings();
     settings.metrics.downstream_cx_upgrades_total.increment();
     settings.metrics.downstream_cx_upgrades_active.increment();

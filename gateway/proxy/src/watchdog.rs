@@ -29,6 +29,8 @@ pub(crate) struct Watchdog {
     http2: bool,
     opened: Instant,
     drain_since: Option<Instant>,
+    /// A drain was announced to the client by GOAWAY.
+    told: bool,
     timer: Pin<Box<Sleep>>,
     /// What the timer is armed for.
     armed: Instant,
@@ -38,7 +40,15 @@ impl Watchdog {
     pub(crate) fn new(connection: Rc<Connection>, http2: bool) -> Self {
         let opened = Instant::now();
         let armed = opened + connection.worker().limits().request_headers;
-        Self { connection, http2, opened, drain_since: None, timer: Box::pin(sleep_until(armed)), armed }
+        Self {
+            connection,
+            http2,
+            opened,
+            drain_since: None,
+            told: false,
+            timer: Box::pin(sleep_until(armed)),
+            armed,
+        }
     }
 
     /// Looks at the limits; wakes the task when the next one is due.
@@ -46,10 +56,13 @@ impl Watchdog {
         if self.drain_since.is_none() && self.connection.listener().is_draining() {
             self.drain_since = Some(Instant::now());
             self.connection.settings().metrics.downstream_cx_drain_close.increment();
-            if self.http2 {
-                return Verdict::End;
-            }
             self.arm(Instant::now());
+        }
+        // GOAWAY at once, but not before the first request: hyper closes a connection without an answer while it is in its handshake,
+        // and a client sends its first request along with that.
+        if self.http2 && !self.told && self.drain_since.is_some() && self.connection.requests() > 0 {
+            self.told = true;
+            return Verdict::End;
         }
         let stream = self.connection.stream();
         let urgent = stream.head_since().is_some() || stream.write_blocked_since().is_some();

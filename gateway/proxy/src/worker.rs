@@ -17,9 +17,10 @@ use gateway_config::{HttpConnectionManager, Listener, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) next_connection: AtomicU64,
     /// Connections open now, on all listeners.
     pub(crate) connections: AtomicUsize,
+    /// Sockets that take connections.
+    pub(crate) accepting: AtomicUsize,
 }
 
 /// What a worker is told.
@@ -64,6 +67,18 @@ pub(crate) struct Opening {
     pub(crate) socket: std::net::TcpListener,
 }
 
+/// The snapshot in the hands of one worker: a request holds it without touching a counter that other workers share.
+#[derive(Debug)]
+pub(crate) struct LocalSnapshot(Arc<Snapshot>);
+
+impl Deref for LocalSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -71,7 +86,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     metrics: Arc<WorkerMetrics>,
     upstreams: Upstreams<RequestBody>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<LocalSnapshot>>,
     listeners: RefCell<HashMap<Box<str>, Rc<ListenerState>>>,
     /// Listeners that are gone from the configuration and still have connections.
     leaving: RefCell<Vec<Rc<ListenerState>>>,
@@ -80,13 +95,18 @@ pub(crate) struct Worker {
 }
 
 /// Runs a worker until its commands end.
-pub(crate) async fn run(index: usize, shared: Arc<Shared>, metrics: Arc<WorkerMetrics>, mut commands: mpsc::UnboundedReceiver<Command>) {
+pub(crate) async fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    metrics: Arc<WorkerMetrics>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
     let worker = Rc::new(Worker {
         index,
         upstreams: Upstreams::new(Arc::clone(&shared.upstream)),
         shared,
         metrics,
-        snapshot: RefCell::new(Rc::new(Arc::new(Snapshot::default()))),
+        snapshot: RefCell::new(Rc::new(LocalSnapshot(Arc::default()))),
         listeners: RefCell::default(),
         leaving: RefCell::default(),
         settings: RefCell::default(),
@@ -123,7 +143,7 @@ impl Worker {
     }
 
     /// The newest configuration.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<LocalSnapshot> {
         Rc::clone(&self.snapshot.borrow())
     }
 
@@ -148,7 +168,7 @@ impl Worker {
 
     fn install(self: &Rc<Self>, change: Change) {
         let Change { snapshot, open, swap, close } = change;
-        self.snapshot.replace(Rc::new(snapshot));
+        self.snapshot.replace(Rc::new(LocalSnapshot(snapshot)));
         for listener in swap {
             if let Some(state) = self.listeners.borrow().get(&listener.name) {
                 state.swap(listener);
@@ -163,7 +183,9 @@ impl Worker {
             self.open(opening);
         }
         // Settings that only this map still holds belong to listeners that are gone.
-        self.settings.borrow_mut().retain(|_, settings| Arc::strong_count(&settings.http) > 1 || Rc::strong_count(settings) > 1);
+        self.settings
+            .borrow_mut()
+            .retain(|_, settings| Arc::strong_count(&settings.http) > 1 || Rc::strong_count(settings) > 1);
         self.upstreams.retain(&self.snapshot());
     }
 
@@ -173,8 +195,13 @@ impl Worker {
         let metrics = self.metrics.listener(&shared.address.to_string().replace(':', "_"));
         let state = ListenerState::new(shared, listener, metrics);
         match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => drop(spawn_local(accept::accept(Rc::clone(self), Rc::clone(&state), socket))),
-            Err(error) => tracing::error!(listener = %name, %error, "worker can not use the listener's socket"),
+            Ok(socket) => {
+                self.shared.accepting.fetch_add(1, Ordering::Relaxed);
+                spawn_local(accept::accept(Rc::clone(self), Rc::clone(&state), socket));
+            }
+            Err(error) => {
+                tracing::error!(listener = %name, %error, "worker can not use the listener's socket")
+            }
         }
         if let Some(before) = self.listeners.borrow_mut().insert(name, state) {
             self.leave(before);
@@ -195,6 +222,10 @@ impl Worker {
     }
 
     fn advance(&self, phase: Phase) {
-        self.listeners.borrow().values().chain(self.leaving.borrow().iter()).for_each(|listener| listener.advance(phase));
+        self.listeners
+            .borrow()
+            .values()
+            .chain(self.leaving.borrow().iter())
+            .for_each(|listener| listener.advance(phase));
     }
 }

@@ -75,7 +75,9 @@ impl Chunks {
             (Place::Digits(_), b'\r') => Place::SizeEnd,
             (Place::Digits(_), b';') => Place::Extension(1),
             (Place::Extension(_), b'\r') => Place::SizeEnd,
-            (Place::Extension(length), b'\t' | b' '..=b'~' | 128..) if length < LONGEST_EXTENSION => Place::Extension(length + 1),
+            (Place::Extension(length), b'\t' | b' '..=b'~' | 128..) if length < LONGEST_EXTENSION => {
+                Place::Extension(length + 1)
+            }
             (Place::SizeEnd, b'\n') if self.size == 0 => Place::Trailers,
             (Place::SizeEnd, b'\n') => Place::Data,
             (Place::DataReturn, b'\r') => Place::DataEnd,
@@ -92,7 +94,11 @@ impl Chunks {
         let known = self.trailers.len();
         let taken = bytes.len().min(LARGEST_TRAILERS + 4);
         self.trailers.extend_from_slice(&bytes[..taken]);
-        let end = if self.trailers.starts_with(b"\r\n") { Some(2) } else { memmem::find(&self.trailers, b"\r\n\r\n").map(|end| end + 4) };
+        let end = if self.trailers.starts_with(b"\r\n") {
+            Some(2)
+        } else {
+            memmem::find(&self.trailers, b"\r\n\r\n").map(|end| end + 4)
+        };
         let Some(end) = end else {
             let fits = self.trailers.len() <= LARGEST_TRAILERS;
             return if fits { Ok((bytes.len(), false)) } else { Err(Refusal::BadTrailer) };
@@ -109,7 +115,18 @@ impl Chunks {
 
 /// What frames, routes or authenticates must not come behind the body (RFC 9110, 6.5.1).
 fn is_forbidden(name: &[u8]) -> bool {
-    ["content-length", "transfer-encoding", "host", "trailer", "connection", "upgrade", "te", "authorization", "cookie", "content-encoding"]
-        .iter()
-        .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+    [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "trailer",
+        "connection",
+        "upgrade",
+        "te",
+        "authorization",
+        "cookie",
+        "content-encoding",
+    ]
+    .iter()
+    .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }

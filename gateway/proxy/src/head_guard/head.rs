@@ -92,11 +92,18 @@ impl Found {
 fn request_line(line: &[u8], found: &mut Found) -> Result<(), Refusal> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (method, target, version, none) = (parts.next(), parts.next(), parts.next(), parts.next());
-    let method_fits = method.is_some_and(|method| !method.is_empty() && method.iter().all(|&byte| is_token(byte)));
-    let target_fits = target.is_some_and(|target| !target.is_empty() && target.iter().all(|&byte| byte > b' ' && byte != 127 && byte != b'#'));
+    let method_fits =
+        method.is_some_and(|method| !method.is_empty() && method.iter().all(|&byte| is_token(byte)));
+    let target_fits = target.is_some_and(|target| {
+        !target.is_empty() && target.iter().all(|&byte| byte > b' ' && byte != 127 && byte != b'#')
+    });
     found.old = version == Some(b"HTTP/1.0");
     let version_fits = found.old || version == Some(b"HTTP/1.1");
-    if method_fits && target_fits && version_fits && none.is_none() { Ok(()) } else { Err(Refusal::BadRequestLine) }
+    if method_fits && target_fits && version_fits && none.is_none() {
+        Ok(())
+    } else {
+        Err(Refusal::BadRequestLine)
+    }
 }
 
 fn header(line: &[u8], found: &mut Found) -> Result<(), Refusal> {

@@ -25,7 +25,12 @@ struct HttpSums {
 }
 
 /// Writes all numbers of the workers and the clusters to `out`.
-pub(crate) fn write(out: &mut String, workers: &[Arc<WorkerMetrics>], upstream: &UpstreamRegistry, log_lines_dropped: u64) {
+pub(crate) fn write(
+    out: &mut String,
+    workers: &[Arc<WorkerMetrics>],
+    upstream: &UpstreamRegistry,
+    log_lines_dropped: u64,
+) {
     write_http(out, workers);
     write_listeners(out, workers);
     write_clusters(out, upstream);
@@ -50,13 +55,23 @@ fn write_http(out: &mut String, workers: &[Arc<WorkerMetrics>]) {
     head(out, "envoy_http_downstream_rq_xx", "counter");
     for (prefix, sums) in &all {
         for (class, count) in ["1", "2", "3", "4", "5"].iter().zip(sums.classes) {
-            line(out, "envoy_http_downstream_rq_xx", &[("envoy_response_code_class", class), (HTTP_LABEL, prefix)], count);
+            line(
+                out,
+                "envoy_http_downstream_rq_xx",
+                &[("envoy_response_code_class", class), (HTTP_LABEL, prefix)],
+                count,
+            );
         }
     }
     head(out, "gatefleet_http_requests_refused_total", "counter");
     for (prefix, sums) in &all {
         for (reason, count) in Refusal::ALL.iter().zip(sums.refused).filter(|(_, count)| *count > 0) {
-            line(out, "gatefleet_http_requests_refused_total", &[("reason", reason.as_str()), (HTTP_LABEL, prefix)], count);
+            line(
+                out,
+                "gatefleet_http_requests_refused_total",
+                &[("reason", reason.as_str()), (HTTP_LABEL, prefix)],
+                count,
+            );
         }
     }
     head(out, "envoy_http_downstream_rq_time", "histogram");
@@ -103,12 +118,17 @@ fn write_clusters(out: &mut String, upstream: &UpstreamRegistry) {
     let mut clusters = upstream.clusters();
     clusters.sort_by(|a, b| a.name().cmp(b.name()));
     let names: Vec<_> = ClusterMetrics::default().iter().map(|(name, kind, _)| (name, kind)).collect();
-    let values: Vec<Vec<u64>> = clusters.iter().map(|cluster| cluster.metrics.iter().map(|(_, _, value)| value).collect()).collect();
+    let values: Vec<Vec<u64>> =
+        clusters.iter().map(|cluster| cluster.metrics.iter().map(|(_, _, value)| value).collect()).collect();
     let mut classes_begun = false;
     for (index, (name, kind)) in names.iter().enumerate() {
         let kind = if *kind == MetricKind::Gauge { "gauge" } else { "counter" };
         let class = name.strip_prefix("upstream_rq_").and_then(|rest| rest.strip_suffix("xx"));
-        let full = if class.is_some() { "envoy_cluster_upstream_rq_xx".to_owned() } else { format!("envoy_cluster_{name}") };
+        let full = if class.is_some() {
+            "envoy_cluster_upstream_rq_xx".to_owned()
+        } else {
+            format!("envoy_cluster_{name}")
+        };
         if class.is_none() || !classes_begun {
             head(out, &full, kind);
         }
@@ -116,7 +136,12 @@ fn write_clusters(out: &mut String, upstream: &UpstreamRegistry) {
         for (cluster, values) in clusters.iter().zip(&values) {
             let value = values.get(index).copied().unwrap_or_default();
             match class {
-                Some(class) => line(out, &full, &[("envoy_response_code_class", class), (CLUSTER_LABEL, cluster.name())], value),
+                Some(class) => line(
+                    out,
+                    &full,
+                    &[("envoy_response_code_class", class), (CLUSTER_LABEL, cluster.name())],
+                    value,
+                ),
                 None => line(out, &full, &[(CLUSTER_LABEL, cluster.name())], value),
             }
         }
@@ -131,7 +156,10 @@ fn histogram(out: &mut String, name: &str, label: (&str, &str), values: &Histogr
     }
     count += values.counts.last().copied().unwrap_or_default();
     line(out, &format!("{name}_bucket"), &[label, ("le", "+Inf")], count);
-    #[allow(clippy::cast_precision_loss, reason = "a sum of milliseconds above 2^53 microseconds is not worth more")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a sum of milliseconds above 2^53 microseconds is not worth more"
+    )]
     line(out, &format!("{name}_sum"), &[label], values.micros as f64 / 1000.0);
     line(out, &format!("{name}_count"), &[label], count);
 }

@@ -12,11 +12,18 @@ use http::{HeaderMap, HeaderValue, Uri};
 const BAD: Refused = Refused::BadRequest("invalid_authority");
 
 /// Takes the host out of target and headers. A target with a host wins over `Host` in HTTP/1.1 (RFC 9112, 3.2.2).
-pub(super) fn take(uri: &Uri, headers: &mut HeaderMap, strip: StripPort, local_port: u16) -> Result<HeaderValue, Refused> {
+pub(super) fn take(
+    uri: &Uri,
+    headers: &mut HeaderMap,
+    strip: StripPort,
+    local_port: u16,
+) -> Result<HeaderValue, Refused> {
     let host = if headers.contains_key(HOST) { single_host(headers)? } else { None };
     let authority = match (uri.authority(), host) {
         (None, Some(host)) => host,
-        (Some(target), Some(host)) if host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => host,
+        (Some(target), Some(host)) if host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {
+            host
+        }
         // A host beside another authority is an attempt to be routed by one and served by the other.
         (Some(_), Some(_)) => return Err(BAD),
         (Some(target), None) => HeaderValue::from_str(target.as_str()).map_err(|_| BAD)?,

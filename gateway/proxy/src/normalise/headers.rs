@@ -32,7 +32,11 @@ struct Seen {
 
 /// Removes the headers of the client's own connection (RFC 9110, 7.6.1), those that only a proxy may set, and underscores where not
 /// wanted. Gives back the protocol of an upgrade.
-pub(super) fn strip(headers: &mut HeaderMap, underscores: Underscores, forwarding: Forwarding) -> Result<Option<HeaderValue>, Refused> {
+pub(super) fn strip(
+    headers: &mut HeaderMap,
+    underscores: Underscores,
+    forwarding: Forwarding,
+) -> Result<Option<HeaderValue>, Refused> {
     let seen = look(headers);
     if seen.underscore && underscores == Underscores::Reject {
         return Err(Refused::BadRequest("header_name_with_underscore"));
@@ -69,7 +73,8 @@ fn look(headers: &HeaderMap) -> Seen {
         match name {
             "connection" => seen.connection = true,
             "te" => seen.te = true,
-            "transfer-encoding" | "upgrade" | "expect" | "keep-alive" | "proxy-connection" | "http2-settings" => seen.other_hop = true,
+            "transfer-encoding" | "upgrade" | "expect" | "keep-alive" | "proxy-connection"
+            | "http2-settings" => seen.other_hop = true,
             _ => {
                 seen.internal |= name.starts_with("x-envoy-");
                 seen.underscore |= name.contains('_');

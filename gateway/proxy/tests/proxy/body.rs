@@ -26,7 +26,10 @@ fn counted(pieces: usize, asked: &Arc<AtomicUsize>) -> Body {
     let asked = Arc::clone(asked);
     let frames = stream::iter(0..pieces).map(move |index| {
         asked.fetch_add(1, Ordering::SeqCst);
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(Bytes::from(vec![(index % 251) as u8; PIECE])))
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(Bytes::from(vec![
+            (index % 251) as u8;
+            PIECE
+        ])))
     });
     BodyExt::boxed(StreamBody::new(frames))
 }
@@ -35,9 +38,15 @@ use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_pass_whole_both_ways() {
-    let origin = Origin::start(|request| async move { Response::new(request.into_body().map_err(Into::into).boxed()) }).await;
+    let origin =
+        Origin::start(
+            |request| async move { Response::new(request.into_body().map_err(Into::into).boxed()) },
+        )
+        .await;
     let hosts = vec![host(vec![route("/h1", to("h1")), route("/h2", to("h2"))])];
-    let gateway = Gateway::plain(hosts, vec![cluster("h1", &[origin.address]), http2_cluster("h2", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(hosts, vec![cluster("h1", &[origin.address]), http2_cluster("h2", &[origin.address])])
+            .await;
     for mut client in [Client::http1(gateway.address).await, Client::http2(gateway.address).await] {
         for target in ["/h1", "/h2"] {
             let request = match client {
@@ -46,8 +55,13 @@ async fn large_bodies_pass_whole_both_ways() {
             };
             let request = request.body(counted(64, &Arc::default())).unwrap();
             let body = client.response(request).await.unwrap().into_body();
-            let back = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap().to_bytes();
-            let expected: Vec<u8> = (0..64_usize).flat_map(|index| vec![(index % 251) as u8; PIECE]).collect();
+            let back = tokio::time::timeout(Duration::from_secs(20), body.collect())
+                .await
+                .unwrap()
+                .unwrap()
+                .to_bytes();
+            let expected: Vec<u8> =
+                (0..64_usize).flat_map(|index| vec![(index % 251) as u8; PIECE]).collect();
             assert_eq!(back.len(), expected.len());
             assert!(back == expected, "bytes differ");
         }
@@ -63,7 +77,9 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
         async move { Response::new(body) }
     })
     .await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     // What the kernel's buffers on both hops and a few pieces of our own hold; 256 MiB are offered.
@@ -93,7 +109,9 @@ async fn an_upstream_that_does_not_read_holds_the_client_back() {
         Response::new(full(""))
     })
     .await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let asked = Arc::new(AtomicUsize::new(0));
     for mut client in [Client::http1(gateway.address).await, Client::http2(gateway.address).await] {
         asked.store(0, Ordering::SeqCst);
@@ -162,11 +180,15 @@ async fn a_client_that_leaves_frees_the_upstream() {
         }
     })
     .await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     gateway.until("the request is there", |_| origin.count() == 1).await;
     drop(stream);
     gateway.until("the upstream is told", |_| dropped.load(Ordering::SeqCst) == 1).await;
-    gateway.until("the request is over", |gateway| gateway.metric("envoy_http_downstream_rq_rx_reset", "") == 1).await;
+    gateway
+        .until("the request is over", |gateway| gateway.metric("envoy_http_downstream_rq_rx_reset", "") == 1)
+        .await;
 }

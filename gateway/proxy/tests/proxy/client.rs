@@ -57,12 +57,16 @@ impl Client {
     }
 
     pub(crate) async fn http2_over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self::Http2(sender)
     }
 
-    pub(crate) async fn response(&mut self, request: Request<Body>) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
+    pub(crate) async fn response(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
         let exchange = async {
             match self {
                 Self::Http1(sender) => {

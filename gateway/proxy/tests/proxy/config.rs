@@ -8,12 +8,18 @@ use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use gateway_xds_api::pb::envoy::config::cluster::v3::{Cluster, cluster};
 use gateway_xds_api::pb::envoy::config::core::v3::{
-    Address, DataSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress, TransportSocket, address, data_source, socket_address,
-    transport_socket,
+    Address, DataSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress, TransportSocket, address,
+    data_source, socket_address, transport_socket,
 };
-use gateway_xds_api::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint};
-use gateway_xds_api::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener, filter};
-use gateway_xds_api::pb::envoy::config::route::v3::{Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action, route_match};
+use gateway_xds_api::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
+};
+use gateway_xds_api::pb::envoy::config::listener::v3::{
+    Filter, FilterChain, FilterChainMatch, Listener, filter,
+};
+use gateway_xds_api::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action, route_match,
+};
 use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -22,7 +28,9 @@ use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_ma
 use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, Secret, TlsCertificate, secret,
 };
-use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{self as upstream_http, http_protocol_options};
+use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{
+    self as upstream_http, http_protocol_options,
+};
 use gateway_xds_api::pb::google::protobuf::{Any, BoolValue, Duration as PbDuration};
 use prost::{Message, Name};
 use std::net::SocketAddr;
@@ -34,7 +42,10 @@ pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
 }
 
 pub(crate) fn time(duration: Duration) -> Option<PbDuration> {
-    Some(PbDuration { seconds: i64::try_from(duration.as_secs()).unwrap(), nanos: i32::try_from(duration.subsec_nanos()).unwrap() })
+    Some(PbDuration {
+        seconds: i64::try_from(duration.as_secs()).unwrap(),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap(),
+    })
 }
 
 pub(crate) fn yes() -> Option<BoolValue> {
@@ -48,8 +59,17 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    pub(crate) fn set<M: Message + Name>(&mut self, kind: ResourceType, name: &str, message: &M) -> Arc<Snapshot> {
-        let applied = self.store.apply(Update { kind, upserts: vec![(name.to_owned(), any(message))], removals: vec![] });
+    pub(crate) fn set<M: Message + Name>(
+        &mut self,
+        kind: ResourceType,
+        name: &str,
+        message: &M,
+    ) -> Arc<Snapshot> {
+        let applied = self.store.apply(Update {
+            kind,
+            upserts: vec![(name.to_owned(), any(message))],
+            removals: vec![],
+        });
         assert!(applied.rejections.is_empty(), "{:?}", applied.rejections);
         Arc::clone(self.store.snapshot())
     }
@@ -74,13 +94,22 @@ impl Resources {
     }
 
     pub(crate) fn certificate(&mut self, name: &str, certificate: &Certificate) -> Arc<Snapshot> {
-        let inline = |text: &str| Some(DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())), ..Default::default() });
+        let inline = |text: &str| {
+            Some(DataSource {
+                specifier: Some(data_source::Specifier::InlineString(text.to_owned())),
+                ..Default::default()
+            })
+        };
         let tls = TlsCertificate {
             certificate_chain: inline(&certificate.chain),
             private_key: inline(&certificate.key),
             ..Default::default()
         };
-        self.set(ResourceType::Secret, name, &Secret { name: name.to_owned(), r#type: Some(secret::Type::TlsCertificate(tls)) })
+        self.set(
+            ResourceType::Secret,
+            name,
+            &Secret { name: name.to_owned(), r#type: Some(secret::Type::TlsCertificate(tls)) },
+        )
     }
 }
 
@@ -96,22 +125,34 @@ pub(crate) fn address(address: SocketAddr) -> Option<Address> {
 /// A cluster with fixed HTTP/1.1 endpoints.
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     let endpoint = |at: &SocketAddr| LbEndpoint {
-        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint { address: address(*at), ..Default::default() })),
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint {
+            address: address(*at),
+            ..Default::default()
+        })),
         ..Default::default()
     };
-    let locality = LocalityLbEndpoints { lb_endpoints: endpoints.iter().map(endpoint).collect(), ..Default::default() };
+    let locality =
+        LocalityLbEndpoints { lb_endpoints: endpoints.iter().map(endpoint).collect(), ..Default::default() };
     Cluster {
         name: name.to_owned(),
         connect_timeout: time(Duration::from_secs(1)),
-        load_assignment: Some(ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![locality], ..Default::default() }),
-        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Static.into())),
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: name.to_owned(),
+            endpoints: vec![locality],
+            ..Default::default()
+        }),
+        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(
+            cluster::DiscoveryType::Static.into(),
+        )),
         ..Default::default()
     }
 }
 
 /// The same with HTTP/2 by prior knowledge.
 pub(crate) fn http2_cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
-    let http2 = http_protocol_options::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default());
+    let http2 = http_protocol_options::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(
+        Http2ProtocolOptions::default(),
+    );
     let options = upstream_http::HttpProtocolOptions {
         upstream_protocol_options: Some(http_protocol_options::UpstreamProtocolOptions::ExplicitHttpConfig(
             http_protocol_options::ExplicitHttpConfig { protocol_config: Some(http2) },
@@ -126,15 +167,26 @@ pub(crate) fn http2_cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 }
 
 pub(crate) fn prefix(path: &str) -> Option<RouteMatch> {
-    Some(RouteMatch { path_specifier: Some(route_match::PathSpecifier::Prefix(path.to_owned())), ..Default::default() })
+    Some(RouteMatch {
+        path_specifier: Some(route_match::PathSpecifier::Prefix(path.to_owned())),
+        ..Default::default()
+    })
 }
 
 pub(crate) fn to(cluster: &str) -> RouteAction {
-    RouteAction { cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())), ..Default::default() }
+    RouteAction {
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn route(path: &str, action: RouteAction) -> Route {
-    Route { name: format!("route {path}"), r#match: prefix(path), action: Some(route::Action::Route(action)), ..Default::default() }
+    Route {
+        name: format!("route {path}"),
+        r#match: prefix(path),
+        action: Some(route::Action::Route(action)),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn host(routes: Vec<Route>) -> VirtualHost {
@@ -158,7 +210,11 @@ pub(crate) fn http(virtual_hosts: Vec<VirtualHost>) -> HttpConnectionManager {
 }
 
 pub(crate) fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
-    HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(any(config))), ..Default::default() }
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(config))),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn log_to(path: &std::path::Path) -> AccessLog {
@@ -181,14 +237,20 @@ pub(crate) fn chain(http: &HttpConnectionManager) -> FilterChain {
 /// A chain that ends TLS for some server names.
 pub(crate) fn tls_chain(http: &HttpConnectionManager, names: &[&str], certificate: &str) -> FilterChain {
     let common = CommonTlsContext {
-        tls_certificate_sds_secret_configs: vec![SdsSecretConfig { name: certificate.to_owned(), sds_config: ads() }],
+        tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
+            name: certificate.to_owned(),
+            sds_config: ads(),
+        }],
         alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
         ..Default::default()
     };
     let context = DownstreamTlsContext { common_tls_context: Some(common), ..Default::default() };
     FilterChain {
         name: names.join(","),
-        filter_chain_match: Some(FilterChainMatch { server_names: names.iter().map(|name| (*name).to_owned()).collect(), ..Default::default() }),
+        filter_chain_match: Some(FilterChainMatch {
+            server_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Default::default()
+        }),
         transport_socket: Some(TransportSocket {
             name: "envoy.transport_sockets.tls".to_owned(),
             config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
@@ -211,7 +273,12 @@ pub(crate) fn listener(chains: Vec<FilterChain>) -> Listener {
 }
 
 pub(crate) fn listener_named(name: &str, chains: Vec<FilterChain>) -> Listener {
-    Listener { name: name.to_owned(), address: address(([127, 0, 0, 1], 0).into()), filter_chains: chains, ..Default::default() }
+    Listener {
+        name: name.to_owned(),
+        address: address(([127, 0, 0, 1], 0).into()),
+        filter_chains: chains,
+        ..Default::default()
+    }
 }
 
 /// A self-signed certificate.

@@ -20,7 +20,9 @@ fn add(name: &str, value: &str) -> HeaderValueOption {
     HeaderValueOption { header: Some(header), ..Default::default() }
 }
 
-async fn echo(listener_hosts: Vec<gateway_xds_api::pb::envoy::config::route::v3::VirtualHost>) -> (Gateway, Origin) {
+async fn echo(
+    listener_hosts: Vec<gateway_xds_api::pb::envoy::config::route::v3::VirtualHost>,
+) -> (Gateway, Origin) {
     let origin = Origin::echo().await;
     let gateway = Gateway::plain(listener_hosts, vec![cluster("one", &[origin.address])]).await;
     (gateway, origin)
@@ -46,7 +48,8 @@ async fn only_what_concerns_the_upstream_is_passed_on() {
         .header("x-kept", "2");
     let answer = client.send(request.body(full("")).unwrap()).await;
     let mut lines: Vec<&str> = answer.body.lines().collect();
-    let id = lines.iter().position(|line| line.starts_with("x-request-id: ")).map(|at| lines.remove(at)).unwrap();
+    let id =
+        lines.iter().position(|line| line.starts_with("x-request-id: ")).map(|at| lines.remove(at)).unwrap();
     assert_eq!(
         lines,
         [
@@ -72,24 +75,47 @@ async fn headers_with_underscores_follow_the_policy() {
     ] {
         let origin = Origin::echo().await;
         let mut settings = http(vec![host(vec![route("/", to("one"))])]);
-        settings.common_http_protocol_options =
-            Some(HttpProtocolOptions { headers_with_underscores_action: policy.into(), ..Default::default() });
-        let gateway = Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])]).await;
-        let request = Request::get("/").header("host", "a").header("content_length", "1").body(full("")).unwrap();
+        settings.common_http_protocol_options = Some(HttpProtocolOptions {
+            headers_with_underscores_action: policy.into(),
+            ..Default::default()
+        });
+        let gateway =
+            Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])])
+                .await;
+        let request =
+            Request::get("/").header("host", "a").header("content_length", "1").body(full("")).unwrap();
         let answer = Client::http1(gateway.address).await.send(request).await;
-        assert_eq!((answer.status.as_u16(), answer.lines("content_length").len()), (status, seen), "{policy:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.lines("content_length").len()),
+            (status, seen),
+            "{policy:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn header_changes_apply_in_order_both_ways() {
     let origin = Origin::start(|request| async move {
-        let seen = request.headers().get_all("x-order").iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>().join(" ");
-        Response::builder().header("x-seen", seen).header("x-secret", "1").header("server", "origin").body(full("")).unwrap()
+        let seen = request
+            .headers()
+            .get_all("x-order")
+            .iter()
+            .map(|v| v.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Response::builder()
+            .header("x-seen", seen)
+            .header("x-secret", "1")
+            .header("server", "origin")
+            .body(full(""))
+            .unwrap()
     })
     .await;
     let route = Route {
-        request_headers_to_add: vec![add("x-order", "route"), add("x-from", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
+        request_headers_to_add: vec![
+            add("x-order", "route"),
+            add("x-from", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ],
         request_headers_to_remove: vec!["x-gone".to_owned()],
         response_headers_to_add: vec![add("x-order", "route"), add("x-asked", "%REQ(x-ask)%")],
         response_headers_to_remove: vec!["x-secret".to_owned()],
@@ -106,11 +132,18 @@ async fn header_changes_apply_in_order_both_ways() {
             ..table.clone()
         };
     }
-    let gateway = Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])]).await;
-    let request = Request::get("/").header("host", "a").header("x-ask", "what").header("x-gone", "1").body(full("")).unwrap();
+    let gateway =
+        Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])]).await;
+    let request = Request::get("/")
+        .header("host", "a")
+        .header("x-ask", "what")
+        .header("x-gone", "1")
+        .body(full(""))
+        .unwrap();
     let answer = Client::http1(gateway.address).await.send(request).await;
     assert_eq!(answer.header("x-seen"), Some("route host table"));
-    let order: Vec<_> = answer.headers.get_all("x-order").iter().map(|value| value.to_str().unwrap()).collect();
+    let order: Vec<_> =
+        answer.headers.get_all("x-order").iter().map(|value| value.to_str().unwrap()).collect();
     assert_eq!(order, ["route", "host", "table"]);
     assert_eq!(answer.header("x-asked"), Some("what"));
     assert_eq!(answer.header("x-secret"), None);
@@ -121,7 +154,9 @@ async fn header_changes_apply_in_order_both_ways() {
 async fn hosts_and_paths_are_rewritten() {
     let rewritten = RouteAction {
         prefix_rewrite: "/new".to_owned(),
-        host_rewrite_specifier: Some(route_action::HostRewriteSpecifier::HostRewriteLiteral("inner.example".to_owned())),
+        host_rewrite_specifier: Some(route_action::HostRewriteSpecifier::HostRewriteLiteral(
+            "inner.example".to_owned(),
+        )),
         append_x_forwarded_host: true,
         ..to("one")
     };
@@ -149,14 +184,16 @@ async fn cors_answers_preflights_and_marks_answers() {
     route.typed_per_filter_config.insert("cors".to_owned(), crate::config::any(&policy));
     let mut settings = http(vec![host(vec![route])]);
     settings.http_filters = vec![filter("cors", &Cors::default()), filter("router", &Router::default())];
-    let gateway = Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[origin.address])]).await;
     let mut client = Client::http1(gateway.address).await;
     for (method, from, preflight, allowed, methods, body) in [
         (Method::GET, "https://good.example", false, Some("https://good.example"), None, "answer"),
         (Method::GET, "https://bad.example", false, None, None, "answer"),
         (Method::OPTIONS, "https://good.example", true, Some("https://good.example"), Some("GET,PUT"), ""),
     ] {
-        let mut request = Request::builder().method(method.clone()).uri("/").header("host", "a").header("origin", from);
+        let mut request =
+            Request::builder().method(method.clone()).uri("/").header("host", "a").header("origin", from);
         if preflight {
             request = request.header("access-control-request-method", "PUT");
         }
@@ -170,9 +207,14 @@ async fn cors_answers_preflights_and_marks_answers() {
 #[tokio::test]
 async fn mirrors_get_a_copy_and_nobody_waits_for_them() {
     let (origin, copy) = (Origin::echo().await, Origin::echo().await);
-    let mirror = |name: &str| route_action::RequestMirrorPolicy { cluster: name.to_owned(), ..Default::default() };
+    let mirror =
+        |name: &str| route_action::RequestMirrorPolicy { cluster: name.to_owned(), ..Default::default() };
     let action = RouteAction { request_mirror_policies: vec![mirror("copy"), mirror("dead")], ..to("one") };
-    let clusters = vec![cluster("one", &[origin.address]), cluster("copy", &[copy.address]), cluster("dead", &[nobody().await])];
+    let clusters = vec![
+        cluster("one", &[origin.address]),
+        cluster("copy", &[copy.address]),
+        cluster("dead", &[nobody().await]),
+    ];
     let gateway = Gateway::plain(vec![host(vec![route("/", action)])], clusters).await;
     let mut client = Client::http1(gateway.address).await;
     for _ in 0..5 {
@@ -192,7 +234,11 @@ async fn every_request_is_logged_once_with_its_end() {
     let clusters = vec![cluster("one", &[origin.address]), cluster("dead", &[nobody().await])];
     let gateway = Gateway::listening(&listener(vec![chain(&settings)]), clusters).await;
     let mut client = Client::http1(gateway.address).await;
-    let request = Request::post("/ok?a=b").header("host", "a").header("user-agent", "tester").body(full("123")).unwrap();
+    let request = Request::post("/ok?a=b")
+        .header("host", "a")
+        .header("user-agent", "tester")
+        .body(full("123"))
+        .unwrap();
     client.send(request).await;
     client.get("/dead").await;
     client.get("/nothing").await;
@@ -200,11 +246,21 @@ async fn every_request_is_logged_once_with_its_end() {
     drop(gateway);
     let text = std::fs::read_to_string(&folder).unwrap();
     std::fs::remove_file(&folder).unwrap();
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let fields = |line: &serde_json::Value| {
-        ["method", "path", "response_code", "response_flags", "route_name", "upstream_cluster", "bytes_received", "bytes_sent"]
-            .map(|field| line[field].to_string())
-            .join(" ")
+        [
+            "method",
+            "path",
+            "response_code",
+            "response_flags",
+            "route_name",
+            "upstream_cluster",
+            "bytes_received",
+            "bytes_sent",
+        ]
+        .map(|field| line[field].to_string())
+        .join(" ")
     };
     let mut shown: Vec<String> = lines.iter().map(fields).collect();
     shown.sort();

@@ -65,6 +65,10 @@ impl Gateway {
 
 /// Two workers, quick drain.
 pub(crate) fn options() -> ProxyOptions {
-    let drain = DrainOptions { accept_for: Duration::from_millis(200), idle: Duration::from_millis(300), removed: Duration::from_secs(2) };
+    let drain = DrainOptions {
+        accept_for: Duration::from_millis(200),
+        idle: Duration::from_millis(300),
+        removed: Duration::from_secs(2),
+    };
     ProxyOptions { workers: 2, drain, ..ProxyOptions::default() }
 }

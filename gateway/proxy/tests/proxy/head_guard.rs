@@ -11,10 +11,18 @@ use crate::origin::Origin;
 #[tokio::test]
 async fn refused_heads_are_answered_400_closed_and_never_passed_on() {
     let origin = Origin::echo().await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let heads: [(&str, &str); 12] = [
-        ("length_and_encoding", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("duplicate_length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+        (
+            "length_and_encoding",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "duplicate_length",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        ),
         ("bad_length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na"),
         ("bad_encoding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n"),
         ("folded", "GET / HTTP/1.1\r\nHost: a\r\nx: 1\r\n y\r\n\r\n"),
@@ -24,14 +32,16 @@ async fn refused_heads_are_answered_400_closed_and_never_passed_on() {
         ("duplicate_host", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
         ("missing_host", "GET / HTTP/1.1\r\n\r\n"),
         ("nul", "GET / HTTP/1.1\r\nHost: a\r\nx: \0\r\n\r\n"),
-        ("bad_request_line", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("syntax", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
     ];
     for (reason, head) in heads {
         let (answer, closed) = raw(gateway.address, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{reason}: {answer:?}");
         assert!(closed, "{reason} leaves the connection open");
         gateway
-            .until(reason, |gateway| gateway.metric("gatefleet_http_requests_refused_total", &format!("\"{reason}\"")) == 1)
+            .until(reason, |gateway| {
+                gateway.metric("gatefleet_http_requests_refused_total", &format!("\"{reason}\"")) == 1
+            })
             .await;
     }
     assert_eq!(origin.count(), 0);
@@ -40,7 +50,9 @@ async fn refused_heads_are_answered_400_closed_and_never_passed_on() {
 #[tokio::test]
 async fn a_good_request_before_a_bad_one_is_served() {
     let origin = Origin::echo().await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let both = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\nGET /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (answer, closed) = raw(gateway.address, both).await;
     assert!(answer.contains("GET /good") && answer.contains("HTTP/1.1 400 ") && closed, "{answer}");
@@ -51,7 +63,9 @@ async fn a_good_request_before_a_bad_one_is_served() {
 #[tokio::test]
 async fn a_broken_chunk_ends_the_request_and_the_connection() {
     let origin = Origin::echo().await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let (answer, closed) = raw(gateway.address, request).await;
     assert!(closed && !answer.contains("200 OK") && !answer.contains("smuggled"), "{answer}");

@@ -2,6 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! A running proxy between real clients and real servers on loopback, configured by Envoy resources.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is the failure"
+)]
 
 mod body;
 mod client;

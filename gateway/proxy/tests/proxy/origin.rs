@@ -61,17 +61,26 @@ impl Origin {
     pub(crate) async fn echo() -> Self {
         Self::start(|request| async move {
             let (parts, body) = request.into_parts();
-            let mut lines = vec![format!("{} {} {:?}", parts.method, parts.uri.path_and_query().unwrap(), parts.version)];
+            let mut lines =
+                vec![format!("{} {} {:?}", parts.method, parts.uri.path_and_query().unwrap(), parts.version)];
             if let Some(authority) = parts.uri.authority() {
                 lines.push(format!("host: {authority}"));
             }
-            let mut headers: Vec<_> =
-                parts.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
+            let mut headers: Vec<_> = parts
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+                .collect();
             headers.sort();
             lines.extend(headers);
             let collected = body.collect().await.unwrap();
             let trailers = collected.trailers().cloned();
-            lines.extend(trailers.iter().flatten().map(|(name, value)| format!("trailer {name}: {}", value.to_str().unwrap())));
+            lines.extend(
+                trailers
+                    .iter()
+                    .flatten()
+                    .map(|(name, value)| format!("trailer {name}: {}", value.to_str().unwrap())),
+            );
             lines.push(format!("body: {}", String::from_utf8_lossy(&collected.to_bytes())));
             Response::new(full(lines.join("\n")))
         })
@@ -85,7 +94,8 @@ impl Origin {
 
     /// Answers every request with this status.
     pub(crate) async fn status(status: u16) -> Self {
-        Self::start(move |_| async move { Response::builder().status(status).body(full("status")).unwrap() }).await
+        Self::start(move |_| async move { Response::builder().status(status).body(full("status")).unwrap() })
+            .await
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -7,11 +7,11 @@ use crate::client::{Client, get};
 use crate::config::{cluster, host, route, time, to};
 use crate::gateway::Gateway;
 use crate::origin::{Origin, full, nobody, raw};
-use gateway_xds_api::pb::envoy::config::route::v3::{RetryPolicy, RouteAction};
-use gateway_xds_api::pb::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate};
-use gateway_xds_api::pb::google::protobuf::UInt32Value;
 use bytes::Bytes;
 use futures::stream;
+use gateway_xds_api::pb::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate};
+use gateway_xds_api::pb::envoy::config::route::v3::{RetryPolicy, RouteAction};
+use gateway_xds_api::pb::google::protobuf::UInt32Value;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -23,8 +23,14 @@ fn retrying(on: &str, attempts: u32) -> RetryPolicy {
     RetryPolicy {
         retry_on: on.to_owned(),
         num_retries: Some(UInt32Value { value: attempts }),
-        retry_back_off: Some(RetryBackOff { base_interval: time(Duration::from_millis(5)), max_interval: time(Duration::from_millis(20)) }),
-        retry_host_predicate: vec![RetryHostPredicate { name: "envoy.retry_host_predicates.previous_hosts".to_owned(), config_type: None }],
+        retry_back_off: Some(RetryBackOff {
+            base_interval: time(Duration::from_millis(5)),
+            max_interval: time(Duration::from_millis(20)),
+        }),
+        retry_host_predicate: vec![RetryHostPredicate {
+            name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
+            config_type: None,
+        }],
         host_selection_retry_max_attempts: 3,
         ..Default::default()
     }
@@ -53,7 +59,8 @@ async fn an_answer_worth_it_is_tried_on_another_host_with_its_body() {
     let gateway = Gateway::plain(hosts, vec![cluster("one", &[bad.address, good.address])]).await;
     let mut client = Client::http1(gateway.address).await;
     for _ in 0..10 {
-        let answer = client.send(Request::post("/").header("host", "a").body(full("kept body")).unwrap()).await;
+        let answer =
+            client.send(Request::post("/").header("host", "a").body(full("kept body")).unwrap()).await;
         assert_eq!((answer.status.as_u16(), answer.lines("body")), (200, vec!["body: kept body"]));
     }
     assert!(bad.count() > 0);
@@ -63,7 +70,10 @@ async fn an_answer_worth_it_is_tried_on_another_host_with_its_body() {
 #[tokio::test]
 async fn the_last_answer_is_passed_on_and_tries_are_counted() {
     let bad = Origin::status(503).await;
-    let hosts = vec![host(vec![route("/many", with(retrying("5xx", 3))), route("/", with(retrying("gateway-error", 0)))])];
+    let hosts = vec![host(vec![
+        route("/many", with(retrying("5xx", 3))),
+        route("/", with(retrying("gateway-error", 0))),
+    ])];
     let gateway = Gateway::plain(hosts, vec![cluster("one", &[bad.address])]).await;
     assert_eq!(get(gateway.address, "/many").await.status.as_u16(), 503);
     assert_eq!(bad.count(), 4);
@@ -104,13 +114,20 @@ async fn a_request_ends_in_time() {
     let action = RouteAction { timeout: time(Duration::from_millis(200)), ..to("one") };
     let per_try = RetryPolicy { per_try_timeout: time(Duration::from_millis(100)), ..retrying("5xx", 1) };
     let tried = RouteAction { timeout: time(Duration::from_secs(5)), ..with(per_try) };
-    let gateway =
-        Gateway::plain(vec![host(vec![route("/try", tried), route("/", action)])], vec![cluster("one", &[slow.address])]).await;
+    let gateway = Gateway::plain(
+        vec![host(vec![route("/try", tried), route("/", action)])],
+        vec![cluster("one", &[slow.address])],
+    )
+    .await;
     for (target, least, tries) in [("/", 200, 1), ("/try", 200, 3)] {
         let start = Instant::now();
         let answer = get(gateway.address, target).await;
         let took = start.elapsed();
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (504, "upstream request timeout"), "{target}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.as_str()),
+            (504, "upstream request timeout"),
+            "{target}"
+        );
         assert!(took >= Duration::from_millis(least) && took < Duration::from_secs(4), "{target}: {took:?}");
         assert_eq!(slow.count(), tries, "{target}");
     }
@@ -130,13 +147,17 @@ async fn a_time_that_runs_out_during_the_answer_cuts_it() {
     })
     .await;
     let action = RouteAction { timeout: time(Duration::from_millis(300)), ..to("one") };
-    let gateway = Gateway::plain(vec![host(vec![route("/", action)])], vec![cluster("one", &[slow.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", action)])], vec![cluster("one", &[slow.address])]).await;
     for mut client in [Client::http1(gateway.address).await, Client::http2(gateway.address).await] {
         let request = match client {
             Client::Http1(_) => Request::get("/").header("host", "a"),
             Client::Http2(_) => Request::get("http://a/"),
         };
-        assert!(client.try_send(request.body(full("")).unwrap()).await.is_err(), "a cut body must not look complete");
+        assert!(
+            client.try_send(request.body(full("")).unwrap()).await.is_err(),
+            "a cut body must not look complete"
+        );
     }
 }
 
@@ -144,7 +165,11 @@ async fn a_time_that_runs_out_during_the_answer_cuts_it() {
 async fn broken_upstreams_give_502_and_503() {
     let (garbage, closed) = (raw(b"this is not http\r\n\r\n").await, raw(b"").await);
     let cut = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
-    let hosts = vec![host(vec![route("/garbage", to("garbage")), route("/closed", to("closed")), route("/cut", to("cut"))])];
+    let hosts = vec![host(vec![
+        route("/garbage", to("garbage")),
+        route("/closed", to("closed")),
+        route("/cut", to("cut")),
+    ])];
     let clusters = vec![cluster("garbage", &[garbage]), cluster("closed", &[closed]), cluster("cut", &[cut])];
     let gateway = Gateway::plain(hosts, clusters).await;
     assert_eq!(get(gateway.address, "/garbage").await.status.as_u16(), 502);

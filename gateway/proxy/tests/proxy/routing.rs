@@ -9,8 +9,8 @@ use crate::gateway::Gateway;
 use crate::origin::{Origin, full, nobody};
 use gateway_xds_api::pb::envoy::config::core::v3::{DataSource, data_source};
 use gateway_xds_api::pb::envoy::config::route::v3::{
-    DirectResponseAction, RedirectAction, Route, RouteAction, VirtualHost, WeightedCluster, redirect_action, route as action, route_action,
-    virtual_host, weighted_cluster,
+    DirectResponseAction, RedirectAction, Route, RouteAction, VirtualHost, WeightedCluster, redirect_action,
+    route as action, route_action, virtual_host, weighted_cluster,
 };
 use gateway_xds_api::pb::google::protobuf::UInt32Value;
 use http::{Method, Request, StatusCode};
@@ -25,7 +25,8 @@ async fn hosts_and_paths_choose_the_upstream() {
         ..Default::default()
     };
     let hosts = vec![host(vec![route("/two", to("two")), route("/one", to("one"))]), exact];
-    let gateway = Gateway::plain(hosts, vec![cluster("one", &[one.address]), cluster("two", &[two.address])]).await;
+    let gateway =
+        Gateway::plain(hosts, vec![cluster("one", &[one.address]), cluster("two", &[two.address])]).await;
     let mut client = Client::http1(gateway.address).await;
     for (target, host, expected) in [
         ("/one", "a.example", "one"),
@@ -55,10 +56,14 @@ async fn weights_hold_within_tolerance_and_a_missing_cluster_takes_its_share() {
         weight: Some(UInt32Value { value: weight }),
         ..Default::default()
     };
-    let clusters = WeightedCluster { clusters: vec![weighted("one", 5), weighted("two", 3), weighted("gone", 2)], ..Default::default() };
+    let clusters = WeightedCluster {
+        clusters: vec![weighted("one", 5), weighted("two", 3), weighted("gone", 2)],
+        ..Default::default()
+    };
     let action = RouteAction {
         cluster_specifier: Some(route_action::ClusterSpecifier::WeightedClusters(clusters)),
-        cluster_not_found_response_code: route_action::ClusterNotFoundResponseCode::InternalServerError.into(),
+        cluster_not_found_response_code: route_action::ClusterNotFoundResponseCode::InternalServerError
+            .into(),
         ..Default::default()
     };
     let clusters = vec![cluster("one", &[one.address]), cluster("two", &[two.address])];
@@ -88,11 +93,18 @@ async fn redirects_and_direct_responses_need_no_upstream() {
         action: Some(action::Action::Redirect(redirect)),
         ..Default::default()
     };
-    let text = DataSource { specifier: Some(data_source::Specifier::InlineString("hello".to_owned())), ..Default::default() };
+    let text = DataSource {
+        specifier: Some(data_source::Specifier::InlineString("hello".to_owned())),
+        ..Default::default()
+    };
     let direct = Route {
         name: "direct".to_owned(),
         r#match: prefix("/direct"),
-        action: Some(action::Action::DirectResponse(DirectResponseAction { status: 418, body: Some(text), ..Default::default() })),
+        action: Some(action::Action::DirectResponse(DirectResponseAction {
+            status: 418,
+            body: Some(text),
+            ..Default::default()
+        })),
         ..Default::default()
     };
     let to_https = RedirectAction {
@@ -106,20 +118,31 @@ async fn redirects_and_direct_responses_need_no_upstream() {
         response_code: redirect_action::RedirectResponseCode::PermanentRedirect.into(),
         ..Default::default()
     };
-    let gateway = Gateway::plain(vec![host(vec![redirect("/https", to_https), redirect("/old", elsewhere), direct])], vec![]).await;
+    let gateway = Gateway::plain(
+        vec![host(vec![redirect("/https", to_https), redirect("/old", elsewhere), direct])],
+        vec![],
+    )
+    .await;
     for (target, status, location, body) in [
         ("/https/x?y=z", 301, Some("https://a.example/https/x?y=z"), ""),
         ("/old/x?y=z", 308, Some("http://b.example:8443/new/x?y=z"), ""),
         ("/direct", 418, None, "hello"),
     ] {
         let answer = get(gateway.address, target).await;
-        assert_eq!((answer.status.as_u16(), answer.header("location"), answer.body.as_str()), (status, location, body), "{target}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("location"), answer.body.as_str()),
+            (status, location, body),
+            "{target}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_host_that_demands_tls_redirects_plain_text() {
-    let strict = VirtualHost { require_tls: virtual_host::TlsRequirementType::All.into(), ..host(vec![route("/", to("gone"))]) };
+    let strict = VirtualHost {
+        require_tls: virtual_host::TlsRequirementType::All.into(),
+        ..host(vec![route("/", to("gone"))])
+    };
     let gateway = Gateway::plain(vec![strict], vec![]).await;
     let answer = get(gateway.address, "/x?y").await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (301, Some("https://a.example/x?y")));
@@ -128,11 +151,19 @@ async fn a_host_that_demands_tls_redirects_plain_text() {
 #[tokio::test]
 async fn failures_are_answered_in_envoys_words() {
     let dead = nobody().await;
-    let hosts = vec![host(vec![route("/empty", to("empty")), route("/dead", to("dead")), route("/gone", to("gone"))])];
+    let hosts = vec![host(vec![
+        route("/empty", to("empty")),
+        route("/dead", to("dead")),
+        route("/gone", to("gone")),
+    ])];
     let gateway = Gateway::plain(hosts, vec![cluster("empty", &[]), cluster("dead", &[dead])]).await;
     for (target, status, body) in [
         ("/empty", 503, "no healthy upstream"),
-        ("/dead", 503, "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"),
+        (
+            "/dead",
+            503,
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+        ),
         ("/gone", 503, ""),
     ] {
         let answer = get(gateway.address, target).await;
@@ -140,7 +171,9 @@ async fn failures_are_answered_in_envoys_words() {
     }
     // The same for gRPC, as gRPC says it.
     let mut client = Client::http2(gateway.address).await;
-    let request = Request::post("http://a.example/empty").header("content-type", "application/grpc").header("te", "trailers");
+    let request = Request::post("http://a.example/empty")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
     let answer = client.send(request.body(full("")).unwrap()).await;
     assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, Some("14")));
     assert_eq!(answer.header("grpc-message"), Some("no healthy upstream"));
@@ -149,12 +182,15 @@ async fn failures_are_answered_in_envoys_words() {
 #[tokio::test]
 async fn paths_that_servers_read_differently_are_refused_and_connect_is_none_of_ours() {
     let origin = Origin::echo().await;
-    let gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])]).await;
+    let gateway =
+        Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
+            .await;
     let mut client = Client::http1(gateway.address).await;
     for target in ["/a%00b", "/a%2", "/a%zz"] {
         assert_eq!(client.get(target).await.status, StatusCode::BAD_REQUEST, "{target}");
     }
-    let connect = Request::builder().method(Method::CONNECT).uri("a.example:443").header("host", "a.example:443");
+    let connect =
+        Request::builder().method(Method::CONNECT).uri("a.example:443").header("host", "a.example:443");
     assert_eq!(client.send(connect.body(full("")).unwrap()).await.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(origin.count(), 0);
     let answer = get(gateway.address, "/a/./b/%2e%2e/c%2Fd//e?q=/../%2e").await;
@@ -166,7 +202,8 @@ async fn a_change_of_routes_shows_at_once_on_open_connections() {
     let (one, two) = (Origin::named("one").await, Origin::named("two").await);
     let clusters = vec![cluster("one", &[one.address]), cluster("two", &[two.address])];
     let mut gateway = Gateway::plain(vec![host(vec![route("/", to("one"))])], clusters).await;
-    let (mut first, mut second) = (Client::http1(gateway.address).await, Client::http2(gateway.address).await);
+    let (mut first, mut second) =
+        (Client::http1(gateway.address).await, Client::http2(gateway.address).await);
     for _ in 0..20 {
         for name in ["two", "one"] {
             gateway.change(&listener(vec![chain(&http(vec![host(vec![route("/", to(name))])]))])).await;

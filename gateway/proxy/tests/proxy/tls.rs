@@ -25,9 +25,15 @@ fn trusting(certificates: &[&Certificate], alpn: &[&str]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-async fn connect(gateway: &Gateway, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    gateway: &Gateway,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(gateway.address).await?;
-    TlsConnector::from(Arc::clone(config)).connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
+    TlsConnector::from(Arc::clone(config))
+        .connect(ServerName::try_from(name.to_owned()).unwrap(), stream)
+        .await
 }
 
 async fn serving(certificates: &[(&str, &Certificate)], origin: &Origin) -> Gateway {
@@ -52,7 +58,8 @@ async fn the_server_name_chooses_the_certificate_and_alpn_the_protocol() {
         for (alpn, http2) in [(&["h2", "http/1.1"][..], true), (&["http/1.1"], false), (&[], false)] {
             let stream = connect(&gateway, name, &trusting(&[certificate], alpn)).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), http2, "{name} {alpn:?}");
-            let mut client = if http2 { Client::http2_over(stream).await } else { Client::http1_over(stream).await };
+            let mut client =
+                if http2 { Client::http2_over(stream).await } else { Client::http1_over(stream).await };
             let answer = client.get("/").await;
             assert_eq!(answer.lines("x-forwarded-proto"), ["x-forwarded-proto: https"], "{name} {alpn:?}");
         }
@@ -66,7 +73,10 @@ async fn an_unknown_server_name_is_closed_without_an_alert() {
     let a = Certificate::new(&["a.example"]);
     let gateway = serving(&[("a.example", &a)], &origin).await;
     let error = connect(&gateway, "b.example", &trusting(&[&a], &[])).await.unwrap_err();
-    assert!(matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset), "{error:?}");
+    assert!(
+        matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset),
+        "{error:?}"
+    );
     let (answer, closed) = crate::client::raw(gateway.address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(!answer.contains("HTTP") && closed, "{answer:?}");
     assert_eq!(gateway.metric("envoy_listener_no_filter_chain_match", ""), 1);
@@ -83,7 +93,8 @@ async fn certificates_change_without_a_failed_handshake() {
     let (stop, handshakes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, handshakes, config, address) = (Arc::clone(&stop), Arc::clone(&handshakes), Arc::clone(&config), gateway.address);
+            let (stop, handshakes, config, address) =
+                (Arc::clone(&stop), Arc::clone(&handshakes), Arc::clone(&config), gateway.address);
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let stream = TcpStream::connect(address).await.unwrap();
@@ -126,9 +137,13 @@ async fn sessions_resume_also_after_a_change_of_certificates() {
         let mut kinds = Vec::new();
         for _ in 0..2 {
             let mut stream = connect(&gateway, "a.example", &config).await.unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
             let mut answer = Vec::new();
-            let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap();
+            let _ =
+                tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap();
             assert!(answer.starts_with(b"HTTP/1.1 200"));
             kinds.push(stream.get_ref().1.handshake_kind().unwrap());
         }

@@ -30,7 +30,10 @@ async fn echoing(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
                     head.push(byte);
                 }
                 let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-                assert!(text.contains("connection: upgrade") && text.contains("upgrade: websocket"), "{text}");
+                assert!(
+                    text.contains("connection: upgrade") && text.contains("upgrade: websocket"),
+                    "{text}"
+                );
                 let _ = stream.write_all(answer.as_bytes()).await;
                 let mut buffer = [0; 1024];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -48,7 +51,8 @@ const ASK: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgra
 async fn gateway(upstream: SocketAddr, allowed: bool) -> Gateway {
     let mut settings = http(vec![host(vec![route("/", to("one"))])]);
     if allowed {
-        settings.upgrade_configs = vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }];
+        settings.upgrade_configs =
+            vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }];
     }
     Gateway::listening(&listener(vec![chain(&settings)]), vec![cluster("one", &[upstream])]).await
 }
@@ -64,7 +68,12 @@ async fn bytes_pass_both_ways_and_outlive_a_new_snapshot() {
         head.push(stream.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 101 ") && head.contains("sec-websocket-accept: y") && head.contains("upgrade: websocket"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 101 ")
+            && head.contains("sec-websocket-accept: y")
+            && head.contains("upgrade: websocket"),
+        "{head}"
+    );
     for round in 0..50_u8 {
         // Bytes that no HTTP parser would take.
         let sent = [0x81, round, 0, b'\n', b'\r', 0xff];
@@ -73,13 +82,18 @@ async fn bytes_pass_both_ways_and_outlive_a_new_snapshot() {
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(back, sent);
         if round == 25 {
-            let snapshot = gateway.resources.clusters([cluster("other", &[])]).listener(&listener(vec![chain(&http(vec![]))]));
+            let snapshot = gateway
+                .resources
+                .clusters([cluster("other", &[])])
+                .listener(&listener(vec![chain(&http(vec![]))]));
             gateway.proxy.install(snapshot).await.unwrap();
         }
     }
     assert_eq!(gateway.metric("envoy_http_downstream_cx_upgrades_active", ""), 1);
     drop(stream);
-    gateway.until("tunnel ends", |gateway| gateway.metric("envoy_http_downstream_cx_upgrades_active", "") == 0).await;
+    gateway
+        .until("tunnel ends", |gateway| gateway.metric("envoy_http_downstream_cx_upgrades_active", "") == 0)
+        .await;
 }
 
 #[tokio::test]
