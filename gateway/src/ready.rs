@@ -54,7 +54,7 @@ pub(crate) async fn watch(gates: Gates, shared: Arc<Shared>) {
             bound = all || (waited && !shared.proxy.listeners().is_empty());
             gates.listeners.set(bound);
         }
-        gates.workers.set(shared.proxy.ready().await.is_ok());
+        gates.workers.set(shared.proxy.ready().await.is_ok() && !shared.proxy_is_draining());
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = shared.draining.cancelled(), if !shared.proxy_is_draining() => gates.workers.set(false),

@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Answers with the value of the request header `x-plugin`, or `none`.
+/// Says in the header `x-seen` which value the request's `x-plugin` had, or `none`.
 pub async fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -21,7 +21,9 @@ pub async fn start() -> SocketAddr {
             let (stream, _) = listener.accept().await.unwrap();
             let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
                 let seen = request.headers().get("x-plugin").map_or("none", |value| value.to_str().unwrap());
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(seen.to_owned()))))
+                let mut response = Response::new(Full::new(Bytes::from_static(b"from the backend")));
+                response.headers_mut().insert("x-seen", seen.parse().unwrap());
+                Ok::<_, Infallible>(response)
             });
             tokio::spawn(
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
@@ -31,7 +33,8 @@ pub async fn start() -> SocketAddr {
     address
 }
 
-/// One request on one connection; none where nobody listens or the connection breaks.
+/// One request on one connection; gives the status, and what the backend saw, or the body where it was not asked. None
+/// where nobody listens or the connection breaks.
 pub async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Option<(StatusCode, String)> {
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -40,6 +43,7 @@ pub async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> O
         Request::builder().method(method).uri(path).header("host", host).body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.ok()?;
     let status = response.status();
+    let seen = response.headers().get("x-seen").map(|value| value.to_str().unwrap().to_owned());
     let body = response.into_body().collect().await.ok()?.to_bytes();
-    Some((status, String::from_utf8(body.to_vec()).unwrap()))
+    Some((status, seen.unwrap_or_else(|| String::from_utf8(body.to_vec()).unwrap())))
 }

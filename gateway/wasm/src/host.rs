@@ -85,14 +85,17 @@ pub struct WasmHost {
     shared: Arc<Shared>,
 }
 
+/// VM id and module.
+type DataKey = (Box<str>, ModuleKey);
+
 struct Shared {
     engine: Engine,
     linker: Linker<HostState>,
     limits: WasmLimits,
     metrics: Arc<PluginMetrics>,
     modules: Mutex<HashMap<ModuleKey, Arc<Module>>>,
-    /// Shared data by VM id and module: plugins of different modules never meet.
-    data: Mutex<HashMap<(Box<str>, ModuleKey), Weak<SharedData>>>,
+    /// Plugins of different modules never meet, whatever their VM ids.
+    data: Mutex<HashMap<DataKey, Weak<SharedData>>>,
 }
 
 impl fmt::Debug for WasmHost {

@@ -206,7 +206,8 @@ impl Instance {
         *call = self.store.data_mut().call.take();
         result.map_err(|error| {
             let plugin = &self.store.data().plugin_name;
-            tracing::warn!(%plugin, trap = %format!("{error:#}"), "plugin trapped");
+            let trap = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+            tracing::warn!(%plugin, trap, "plugin trapped");
             Trapped
         })
     }
