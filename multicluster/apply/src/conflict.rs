@@ -27,7 +27,8 @@ pub(crate) fn field_conflicts(status: &Status) -> Vec<FieldConflict> {
             // conflict with "kubectl-edit" using apps/v1 at 2026-08-27T10:03:00Z
             // conflict with "flux"                                       (an apply carries no version)
             let manager = cause.message.split('"').nth(1).unwrap_or("unknown").to_owned();
-            let declared = !cause.message.contains(" using ");
+            let ours = manager == crds::FIELD_MANAGER_INIT;
+            let declared = !ours && !cause.message.contains(" using ");
             FieldConflict { manager, declared, field: cause.field.clone() }
         })
         .collect()

@@ -69,7 +69,8 @@ impl Step<'_> {
         {
             return Ok(refused(&key, &error));
         }
-        match self.patch(object, false, false).await? {
+        // The first manager is ours too: defaults that the server filled in for it are no reason to stop.
+        match self.patch(object, minimum.is_some(), false).await? {
             Ok(made) => {
                 workload::hand_over(self.caller, &made).await?;
                 self.keep(&key, &made, fingerprints).await?;

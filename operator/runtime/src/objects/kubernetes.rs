@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait between tries of a watch that fails.
+/// Shortest and longest wait between tries of a watch that fails.
+const WATCH_BACKOFF_MIN: Duration = Duration::from_millis(200);
 const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(15);
 
 /// Reads and writes the objects of one API server.
@@ -52,28 +53,28 @@ impl KubernetesObjects {
             field_selector: scope.fields,
             ..watcher::Config::default()
         };
-        let api: Api<K> = Api::all(self.client.clone());
-        let namespace = scope.namespace;
+        // Watched untyped, so that an object of an unforeseen shape is left out alone instead of breaking the whole list.
+        let api = self.dynamic::<K>(scope.namespace.as_deref().unwrap_or_default());
         let known = Known { objects: BTreeMap::new(), listing: None };
         let events = Box::pin(watcher(api, config));
-        stream::unfold((events, known, Duration::ZERO), move |(mut events, mut known, mut wait)| {
-            let namespace = namespace.clone();
-            async move {
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-                let out = match events.next().await? {
-                    Ok(event) => {
-                        wait = Duration::ZERO;
-                        known.take(event, namespace.as_deref())
-                    }
-                    Err(error) => {
-                        wait = (wait * 2).clamp(Duration::from_millis(200), WATCH_BACKOFF_MAX);
-                        vec![ObjectEvent::Failed(format!("{}: {}", K::kind(&()), chain(&error)))]
-                    }
-                };
-                Some((stream::iter(out), (events, known, wait)))
+        stream::unfold((events, known, Duration::ZERO), move |(mut events, mut known, mut wait)| async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
+            let out = match events.next().await? {
+                Ok(event) => {
+                    // A list that began may still fail: only its end, or a change, shows that the watch works.
+                    if !matches!(event, Event::Init) {
+                        wait = Duration::ZERO;
+                    }
+                    known.take(event)
+                }
+                Err(error) => {
+                    wait = (wait * 2).clamp(WATCH_BACKOFF_MIN, WATCH_BACKOFF_MAX);
+                    vec![ObjectEvent::Failed(format!("{}: {}", K::kind(&()), chain(&error)))]
+                }
+            };
+            Some((stream::iter(out), (events, known, wait)))
         })
         .flatten()
         .boxed()
@@ -154,28 +155,25 @@ impl KubernetesObjects {
 }
 
 impl<K: Kind> Known<K> {
-    fn take(&mut self, event: Event<K>, namespace: Option<&str>) -> Vec<ObjectEvent<K>> {
-        let ours = |object: &K| namespace.is_none_or(|n| object.namespace().as_deref() == Some(n));
+    fn take(&mut self, event: Event<DynamicObject>) -> Vec<ObjectEvent<K>> {
         match event {
-            Event::Apply(object) if ours(&object) => vec![self.upsert(object)],
-            Event::Delete(object) if ours(&object) => {
-                self.objects.remove(&names(&object));
-                vec![ObjectEvent::Delete(Arc::new(object))]
+            Event::Apply(object) => vec![self.upsert(object)],
+            Event::Delete(object) => {
+                let last = self.objects.remove(&dynamic_names(&object));
+                last.or_else(|| typed(object).ok().map(Arc::new)).map(ObjectEvent::Delete).into_iter().collect()
             }
             Event::Init => {
-                self.listing = Some(std::mem::take(&mut self.objects));
+                // A list that failed half way has put nothing back yet.
+                let half = self.listing.take().unwrap_or_default();
+                self.listing = Some(half.into_iter().chain(std::mem::take(&mut self.objects)).collect());
                 Vec::new()
             }
-            Event::InitApply(object) if ours(&object) => {
-                if let Some(before) = &mut self.listing {
-                    let same = before.remove(&names(&object)).filter(|old| {
-                        old.resource_version().is_some()
-                            && old.resource_version() == object.resource_version()
-                    });
-                    if let Some(old) = same {
-                        self.objects.insert(names(&object), old);
-                        return Vec::new();
-                    }
+            Event::InitApply(object) => {
+                let before = self.listing.as_mut().and_then(|listing| listing.remove(&dynamic_names(&object)));
+                let version = object.resource_version();
+                if let Some(old) = before.filter(|old| version.is_some() && old.resource_version() == version) {
+                    self.objects.insert(names(old.as_ref()), old);
+                    return Vec::new();
                 }
                 vec![self.upsert(object)]
             }
@@ -183,15 +181,23 @@ impl<K: Kind> Known<K> {
                 let gone = self.listing.take().unwrap_or_default();
                 gone.into_values().map(ObjectEvent::Delete).chain([ObjectEvent::Listed]).collect()
             }
-            Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) => Vec::new(),
         }
     }
 
-    fn upsert(&mut self, object: K) -> ObjectEvent<K> {
-        let object = Arc::new(object);
-        self.objects.insert(names(object.as_ref()), object.clone());
-        ObjectEvent::Upsert(object)
+    fn upsert(&mut self, object: DynamicObject) -> ObjectEvent<K> {
+        match typed::<K>(object) {
+            Ok(object) => {
+                let object = Arc::new(object);
+                self.objects.insert(names(object.as_ref()), object.clone());
+                ObjectEvent::Upsert(object)
+            }
+            Err(error) => ObjectEvent::Failed(chain(&error)),
+        }
     }
+}
+
+fn dynamic_names(object: &DynamicObject) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 fn names<K: Kind>(object: &K) -> (String, String) {
