@@ -24,7 +24,7 @@ pub const REQUIRED_RIGHTS: &[Right] = &[
     Right { group: "", resource: "services", verbs: WRITE },
     Right { group: "", resource: "serviceaccounts", verbs: WRITE },
     Right { group: "", resource: "configmaps", verbs: WRITE },
-    Right { group: "", resource: "secrets", verbs: &["create", "patch", "delete"] },
+    Right { group: "", resource: "secrets", verbs: &["list", "create", "patch", "delete"] },
     Right { group: "", resource: "pods", verbs: &["get", "list", "watch"] },
     Right { group: "rbac.authorization.k8s.io", resource: "roles", verbs: &["create", "patch", "delete"] },
     Right {

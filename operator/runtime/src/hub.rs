@@ -123,7 +123,9 @@ async fn hub_id(client: &kube::Client) -> String {
     loop {
         match tokio::time::timeout(member::CALL_LIMIT, api.get_metadata("kube-system")).await {
             Ok(Ok(namespace)) => return namespace.metadata.uid.unwrap_or_default(),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot read namespace kube-system, which identifies this hub"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot read namespace kube-system, which identifies this hub")
+            }
             Err(_) => tracing::warn!("no answer for namespace kube-system, which identifies this hub"),
         }
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -24,7 +24,9 @@ pub(super) enum AuthorityError {
     #[error("Secret {0} with the fleet's certificate authority cannot be read or written")]
     Objects(String, #[source] ObjectsError),
     /// What it holds cannot be used.
-    #[error("Secret {0} holds no usable certificate authority; restore it from a backup, or delete it to make a new one")]
+    #[error(
+        "Secret {0} holds no usable certificate authority; restore it from a backup, or delete it to make a new one"
+    )]
     Unusable(String, #[source] IdentityError),
     /// Nothing can be signed.
     #[error("cannot sign for the fleet")]
@@ -54,7 +56,9 @@ impl Authority {
             .await
             .map_err(|error| AuthorityError::Objects(label.clone(), error))?;
         let mut authority = match &secret {
-            Some(secret) => Self::read(fleet, secret).map_err(|e| AuthorityError::Unusable(label.clone(), e))?,
+            Some(secret) => {
+                Self::read(fleet, secret).map_err(|e| AuthorityError::Unusable(label.clone(), e))?
+            }
             None => Self {
                 fleet: fleet.clone(),
                 root: FleetAuthority::create(trust_domain, now).map_err(AuthorityError::Sign)?,
@@ -111,7 +115,11 @@ impl Authority {
         };
         let root = FleetAuthority::from_pem(pem(ROOT, ROOT_KEY))?;
         let mut clusters = BTreeMap::new();
-        let names = secret.data.iter().flatten().filter_map(|(key, _)| key.strip_prefix("cluster-")?.strip_suffix(".crt"));
+        let names = secret
+            .data
+            .iter()
+            .flatten()
+            .filter_map(|(key, _)| key.strip_prefix("cluster-")?.strip_suffix(".crt"));
         for name in names {
             let stored = pem(&cluster_field(name, "crt"), &cluster_field(name, "key"));
             match ClusterAuthority::from_pem(stored) {
@@ -119,7 +127,9 @@ impl Authority {
                     clusters.insert(name.to_owned(), authority);
                 }
                 // One that cannot be read is made anew; the others go on.
-                Err(error) => tracing::warn!(fleet = %fleet, cluster = name, %error, "intermediate is made anew"),
+                Err(error) => {
+                    tracing::warn!(fleet = %fleet, cluster = name, %error, "intermediate is made anew")
+                }
             }
         }
         Ok(Self { fleet: fleet.clone(), root, previous: text(PREVIOUS), clusters })

@@ -36,7 +36,12 @@ pub(super) struct Body {
 }
 
 /// Seals `config` with what else makes a revision of `fleet`.
-pub(super) fn seal(sealer: &mut Sealer, fleet: &str, config: &FleetConfig, template: &str) -> Result<Body, SealError> {
+pub(super) fn seal(
+    sealer: &mut Sealer,
+    fleet: &str,
+    config: &FleetConfig,
+    template: &str,
+) -> Result<Body, SealError> {
     let revision = sealer.seal(&config.gateways, template)?;
     let chunks = std::iter::once(&revision.manifest).chain(&revision.chunks);
     let mut body = Body { hash: revision.hash.clone(), names: Vec::new(), secrets: BTreeMap::new() };
@@ -52,7 +57,8 @@ pub(super) fn template_digest(spec: &crds::GatewayFleetSpec, workloads: &[Gatewa
     let workloads: Vec<Value> = workloads
         .iter()
         .map(|workload| {
-            let ports: Vec<_> = workload.ports.iter().map(|port| (port.port, port.protocol.as_str())).collect();
+            let ports: Vec<_> =
+                workload.ports.iter().map(|port| (port.port, port.protocol.as_str())).collect();
             json!({
                 "id": workload.id.to_string(), "ports": ports, "labels": workload.labels,
                 "annotations": workload.annotations, "addresses": workload.addresses,

@@ -64,7 +64,8 @@ impl Context<'_> {
     pub(super) fn revisions_of(&self, fleet: &FleetKey) -> impl Iterator<Item = &Arc<FleetRevision>> {
         let fleet = fleet.clone();
         self.revisions.values().filter(move |revision| {
-            revision.metadata.namespace.as_deref() == Some(&fleet.namespace) && revision.spec.fleet == fleet.name
+            revision.metadata.namespace.as_deref() == Some(&fleet.namespace)
+                && revision.spec.fleet == fleet.name
         })
     }
 }
@@ -219,7 +220,11 @@ impl Controller {
         }
     }
 
-    fn take_secret(&mut self, key: (String, String), secret: Option<Arc<k8s_openapi::api::core::v1::Secret>>) {
+    fn take_secret(
+        &mut self,
+        key: (String, String),
+        secret: Option<Arc<k8s_openapi::api::core::v1::Secret>>,
+    ) {
         match secret {
             Some(secret) => drop(self.secrets.insert(key.clone(), secret)),
             None => drop(self.secrets.remove(&key)),
@@ -366,7 +371,8 @@ impl Controller {
         }
         let Some(cluster) = cluster else { return };
         let facts = self.registry.facts(key);
-        let status = cluster_status(&cluster, facts.as_ref(), self.registry.twin(key).as_ref(), Timestamp::now());
+        let status =
+            cluster_status(&cluster, facts.as_ref(), self.registry.twin(key).as_ref(), Timestamp::now());
         if cluster.status.as_ref() != Some(&status) {
             let mut written = cluster.as_ref().clone();
             written.status = Some(status);
@@ -390,3 +396,7 @@ impl Controller {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -52,7 +52,11 @@ impl Events {
         tracing::info!(object = %name, reason, note, warning, "event");
         let Some(client) = self.objects.client().cloned() else { return };
         let namespace = subject.0.namespace.clone().unwrap_or_default();
-        let note: String = note.char_indices().take_while(|(at, c)| at + c.len_utf8() <= NOTE_LIMIT).map(|(_, c)| c).collect();
+        let note: String = note
+            .char_indices()
+            .take_while(|(at, c)| at + c.len_utf8() <= NOTE_LIMIT)
+            .map(|(_, c)| c)
+            .collect();
         let event = Event {
             metadata: ObjectMeta { generate_name: Some(format!("{name}.")), ..ObjectMeta::default() },
             action: Some("Reconcile".to_owned()),

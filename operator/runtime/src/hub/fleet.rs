@@ -104,11 +104,12 @@ impl FleetState {
             self.problems.push((Reason::ReferenceNotFound, problem));
             self.wake(now, RETRY);
         }
+        self.look(context);
         let config = routing.config(&self.key);
         self.release(&config, context);
         let plan = self.plan(context, now);
         self.pin(&plan, now);
-        self.order(&plan, context, now);
+        self.order(context);
         self.publish(&plan, context, now);
         self.prune(context);
     }
@@ -128,10 +129,18 @@ impl FleetState {
 
     /// Who belongs to the fleet, who comes, who leaves.
     fn choose(&mut self, context: &Context<'_>, now: Timestamp) {
-        let before: BTreeSet<String> =
-            self.members.iter().filter(|(_, m)| m.state != MemberState::Orphaned).map(|(name, _)| name.clone()).collect();
-        let leaving: BTreeSet<String> =
-            self.members.iter().filter(|(_, m)| m.leaving_since.is_some()).map(|(name, _)| name.clone()).collect();
+        let before: BTreeSet<String> = self
+            .members
+            .iter()
+            .filter(|(_, m)| m.state != MemberState::Orphaned)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let leaving: BTreeSet<String> = self
+            .members
+            .iter()
+            .filter(|(_, m)| m.leaving_since.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut selection = select(&self.fleet, context.clusters);
         keep_tainted(&self.fleet, context.clusters, &before, &mut selection);
         for (cluster, key) in &selection.members {
@@ -145,6 +154,17 @@ impl FleetState {
             self.leave(cluster, context, now);
         }
         self.name_problems(&selection, &gone.held);
+    }
+
+    /// What is known of the members' clusters now.
+    fn look(&mut self, context: &Context<'_>) {
+        for member in self.members.values_mut() {
+            member.facts = member.cluster.as_ref().and_then(|key| context.registry.facts(key));
+            if let Some(cluster) = member.fleet_cluster(context).cloned() {
+                member.mode = cluster.spec.mode;
+                member.host = (cluster.spec.mode == crds::ClusterMode::Host).then(|| cluster.host());
+            }
+        }
     }
 
     fn name_problems(&mut self, selection: &Selection, held: &BTreeSet<String>) {
@@ -236,7 +256,8 @@ impl FleetState {
     }
 
     fn wake(&mut self, now: Timestamp, wait: Duration) {
-        let at = now.checked_add(jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(5)));
+        let at = now
+            .checked_add(jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(5)));
         if let Ok(at) = at {
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
@@ -292,7 +313,8 @@ impl FleetState {
             };
             context.events.tell(&subject, event.kind.as_str(), &text, event.kind.is_warning());
         }
-        let now: BTreeSet<String> = self.problems.iter().map(|(reason, text)| format!("{reason}: {text}")).collect();
+        let now: BTreeSet<String> =
+            self.problems.iter().map(|(reason, text)| format!("{reason}: {text}")).collect();
         for (reason, text) in &self.problems {
             if !self.told.contains(&format!("{reason}: {text}")) {
                 context.events.tell(&subject, reason.as_str(), text, true);

@@ -19,7 +19,12 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Takes part in the election until the receiver is dropped. The epoch while we lead, none otherwise.
-pub(super) fn elect(client: Client, namespace: &str, name: &str, identity: &str) -> watch::Receiver<Option<i64>> {
+pub(super) fn elect(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    identity: &str,
+) -> watch::Receiver<Option<i64>> {
     let (sender, receiver) = watch::channel(None);
     let candidate = Candidate {
         api: Api::namespaced(client, namespace),
@@ -93,7 +98,6 @@ impl Candidate {
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.record(1, None)),
-                ..Lease::default()
             };
             return match self.api.create(&PostParams::default(), &lease).await {
                 Ok(_) => Ok(Some(1)),
@@ -114,7 +118,6 @@ impl Candidate {
             Err(error) => Err(error),
         }
     }
-
 }
 
 /// Judges Leases by what was seen of them before.
@@ -159,14 +162,18 @@ impl Candidate {
             lease_transitions: i32::try_from(epoch).ok(),
             acquire_time: ours.and_then(|spec| spec.acquire_time.clone()).or_else(|| Some(now.clone())),
             renew_time: Some(now),
-            ..LeaseSpec::default()
+            preferred_holder: None,
+            strategy: None,
         }
     }
 
     /// Lets the next one take over at once.
     async fn release(self) {
-        let Ok(Ok(Some(mut lease))) = tokio::time::timeout(RETRY, self.api.get_opt(&self.name)).await else { return };
-        let ours = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(&self.identity);
+        let Ok(Ok(Some(mut lease))) = tokio::time::timeout(RETRY, self.api.get_opt(&self.name)).await else {
+            return;
+        };
+        let ours =
+            lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(&self.identity);
         if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
             spec.holder_identity = None;
             let params = PostParams::default();

@@ -16,7 +16,9 @@ use crate::relay::RelayReport;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use link::Link;
-use multicluster_apply::{ApplyError, Change, Desired, Fence, HostBackend, HostOptions, MemberKey, MemberPin};
+use multicluster_apply::{
+    ApplyError, Change, Desired, Fence, HostBackend, HostOptions, MemberKey, MemberPin,
+};
 use multicluster_clusters::{ClusterHandle, Facts, Reach};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +32,21 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Between looks at a member that is not ready, and at one that is.
 const LOOK_SOON: Duration = Duration::from_secs(2);
 const LOOK_LATER: Duration = Duration::from_secs(30);
+/// Objects that were refused are tried again so often: what stood in the way may be gone.
+const APPLY_AGAIN: Duration = Duration::from_secs(15);
 /// Changes that come together are looked at together.
 const SETTLE: Duration = Duration::from_millis(50);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// What a relay that runs as a Deployment signs with: a Secret beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RelayIdentity {
+    /// Name of the Secret.
+    pub(super) secret: String,
+    /// Its data.
+    pub(super) data: BTreeMap<String, Vec<u8>>,
+}
 
 /// What a member is to be. Newest wins.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +55,8 @@ pub(super) struct Order {
     pub(super) desired: Option<Arc<Desired>>,
     /// The pin to write into the cluster; none: as it is.
     pub(super) pin: Option<Arc<MemberPin>>,
-    /// The relay's authority and trust bundle: name of the Secret, and its data.
-    pub(super) identity: Option<Arc<(String, BTreeMap<String, Vec<u8>>)>>,
+    /// The relay's authority and trust bundle.
+    pub(super) identity: Option<Arc<RelayIdentity>>,
     /// Remove everything, as this writer.
     pub(super) remove: Option<Fence>,
 }
@@ -107,6 +120,7 @@ pub(super) fn start(start: Start, tasks: &tokio_util::task::TaskTracker) -> Work
         done: Done::default(),
         need: Need::default(),
         failures: 0,
+        applied_at: Instant::now(),
     };
     tasks.spawn(worker.run(start.place, stop.clone()));
     WorkerHandle { orders, _stop: stop.drop_guard() }
@@ -117,7 +131,7 @@ pub(super) fn start(start: Start, tasks: &tokio_util::task::TaskTracker) -> Work
 struct Done {
     desired: Option<Arc<Desired>>,
     pin: Option<Arc<MemberPin>>,
-    identity: Option<Arc<(String, BTreeMap<String, Vec<u8>>)>>,
+    identity: Option<Arc<RelayIdentity>>,
 }
 
 /// What is to be done beside new orders.
@@ -137,6 +151,7 @@ struct Worker {
     done: Done,
     need: Need,
     failures: u32,
+    applied_at: Instant,
 }
 
 impl Worker {
@@ -175,7 +190,8 @@ impl Worker {
         loop {
             let known: Facts = facts.borrow_and_update().clone();
             if let (Some(client), Reach::Reachable { .. }) = (handle.client(), &known.reach) {
-                let mut link = Link::api(client, &self.member, &self.namespace, handle.clone(), known.client_generation);
+                let mut link =
+                    Link::api(client, &self.member, &self.namespace, handle.clone(), known.client_generation);
                 self.need = Need { apply: true, observe: true };
                 self.serve(&mut link).await;
             } else if facts.changed().await.is_err() {
@@ -223,7 +239,12 @@ impl Worker {
     async fn woken(&mut self, wake: Wake, link: &mut Link) {
         match wake {
             Wake::Order => {}
-            Wake::Time => self.need.observe = true,
+            Wake::Time => {
+                self.need.observe = true;
+                let refused =
+                    self.report.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty());
+                self.need.apply |= refused && self.applied_at.elapsed() >= APPLY_AGAIN;
+            }
             Wake::Relay(report) => self.report.take_relay(&report),
             Wake::Member(member) => self.report.take_member(member.as_ref().as_ref(), Timestamp::now()),
             Wake::Change(first) => {
@@ -256,6 +277,7 @@ impl Worker {
         {
             link.prepare(&self.member, &self.namespace, order.identity.as_deref()).await?;
             let applied = link.backend.apply(desired).await?;
+            self.applied_at = Instant::now();
             self.report.applied = Some(AppliedReport::new(Arc::clone(desired), &applied));
             self.done.desired = Some(Arc::clone(desired));
             self.done.identity.clone_from(&order.identity);
@@ -312,7 +334,8 @@ impl Worker {
         }
         let ready = self.report.observed.as_ref().is_some_and(|o| o.gateways.values().all(|g| g.is_ready()));
         let removing = self.orders.borrow().remove.is_some() && !self.report.removed;
-        if ready && !removing { LOOK_LATER } else { LOOK_SOON }
+        let refused = self.report.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty());
+        if ready && !removing && !refused { LOOK_LATER } else { LOOK_SOON }
     }
 
     fn backoff(&self) -> Duration {

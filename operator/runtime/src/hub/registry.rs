@@ -9,8 +9,8 @@ use crds::{ClusterMode, FleetCluster, FleetClusterStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use multicluster_clusters::{
-    Access, AccessSource, ClusterActor, ClusterHandle, Facts, Reach, Refusal, Settings, UnreachableReason, access_source,
-    secret_access,
+    Access, AccessSource, ClusterActor, ClusterHandle, Facts, Reach, Refusal, Settings, UnreachableReason,
+    access_source, secret_access,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +34,12 @@ impl Registry {
     }
 
     /// Starts, feeds or ends the actor of a cluster. Returns the handle of one that is new.
-    pub(super) fn update(&mut self, key: &ClusterKey, cluster: Option<&FleetCluster>, secrets: &Secrets) -> Option<ClusterHandle> {
+    pub(super) fn update(
+        &mut self,
+        key: &ClusterKey,
+        cluster: Option<&FleetCluster>,
+        secrets: &Secrets,
+    ) -> Option<ClusterHandle> {
         let access = cluster.and_then(|cluster| access(cluster, secrets, self.local.as_ref()));
         let Some(access) = access else {
             self.handles.remove(key);
@@ -69,12 +74,19 @@ impl Registry {
     pub(super) fn twin(&self, key: &ClusterKey) -> Option<ClusterKey> {
         let id = self.facts(key)?.cluster_id?;
         let twins = self.handles.iter().filter(|(other, _)| *other != key);
-        twins.filter(|(_, handle)| handle.facts().borrow().cluster_id.as_ref() == Some(&id)).map(|(k, _)| k.clone()).next()
+        twins
+            .filter(|(_, handle)| handle.facts().borrow().cluster_id.as_ref() == Some(&id))
+            .map(|(k, _)| k.clone())
+            .next()
     }
 }
 
 /// The credentials of a cluster; none where it needs none.
-fn access(cluster: &FleetCluster, secrets: &Secrets, local: Option<&kube::Client>) -> Option<Result<Access, Refusal>> {
+fn access(
+    cluster: &FleetCluster,
+    secrets: &Secrets,
+    local: Option<&kube::Client>,
+) -> Option<Result<Access, Refusal>> {
     let source = match access_source(cluster) {
         Ok(source) => source,
         Err(refusal) => return Some(Err(refusal)),
@@ -123,8 +135,8 @@ pub(super) fn cluster_status(
     if let Some(facts) = facts {
         status.cluster_id.clone_from(&facts.cluster_id);
         status.kubernetes_version.clone_from(&facts.version);
-        status.last_contact_time = contact_time(status.last_contact_time.as_ref().map(|t| t.0), facts.last_contact)
-            .map(time);
+        status.last_contact_time =
+            contact_time(status.last_contact_time.as_ref().map(|t| t.0), facts.last_contact).map(time);
         status.missing_permissions =
             facts.missing_rights.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect();
     }
@@ -136,7 +148,12 @@ pub(super) fn cluster_status(
         ],
         (ClusterMode::Host, _) => vec![
             Statement::new(ConditionType::Reachable, true, Reason::Connected, "processes of this machine"),
-            Statement::new(ConditionType::Authorized, true, Reason::PermissionsGranted, "processes of this machine"),
+            Statement::new(
+                ConditionType::Authorized,
+                true,
+                Reason::PermissionsGranted,
+                "processes of this machine",
+            ),
         ],
         (ClusterMode::Agent, _) => vec![Statement::new(
             ConditionType::Reachable,
@@ -155,7 +172,10 @@ pub(super) fn cluster_status(
 
 fn ready(cluster: &FleetCluster, obstacle: Option<Statement>, twin: Option<&ClusterKey>) -> Statement {
     if let Some(twin) = twin {
-        let text = format!("is the same cluster as FleetCluster {}/{}; remove one of the two", twin.namespace, twin.name);
+        let text = format!(
+            "is the same cluster as FleetCluster {}/{}; remove one of the two",
+            twin.namespace, twin.name
+        );
         return Statement::new(ConditionType::Ready, false, Reason::DuplicateCluster, text);
     }
     if cluster.spec.paused {
@@ -170,7 +190,9 @@ fn ready(cluster: &FleetCluster, obstacle: Option<Statement>, twin: Option<&Clus
 
 fn push_statements(facts: &Facts) -> Vec<Statement> {
     let reachable = match &facts.reach {
-        Reach::Unknown => Statement::new(ConditionType::Reachable, Truth::Unknown, Reason::Pending, "not asked yet"),
+        Reach::Unknown => {
+            Statement::new(ConditionType::Reachable, Truth::Unknown, Reason::Pending, "not asked yet")
+        }
         Reach::Reachable { .. } => {
             let text = match &facts.credential_problem {
                 Some(problem) => format!("the earlier credentials serve on: {problem}"),
@@ -185,9 +207,19 @@ fn push_statements(facts: &Facts) -> Vec<Statement> {
     };
     let missing: BTreeSet<&String> = facts.missing_rights.values().flatten().collect();
     let authorized = if !facts.reach.is_reachable() {
-        Statement::new(ConditionType::Authorized, Truth::Unknown, Reason::Unreachable, "the API server does not answer")
+        Statement::new(
+            ConditionType::Authorized,
+            Truth::Unknown,
+            Reason::Unreachable,
+            "the API server does not answer",
+        )
     } else if missing.is_empty() {
-        Statement::new(ConditionType::Authorized, true, Reason::PermissionsGranted, "the credentials allow what fleets need")
+        Statement::new(
+            ConditionType::Authorized,
+            true,
+            Reason::PermissionsGranted,
+            "the credentials allow what fleets need",
+        )
     } else {
         let list = missing.into_iter().take(12).cloned().collect::<Vec<_>>().join(", ");
         let text = format!("the account lacks: {list}; grant them in the fleets' target namespaces");
@@ -199,17 +231,21 @@ fn push_statements(facts: &Facts) -> Vec<Statement> {
 fn explain(reason: UnreachableReason, facts: &Facts) -> (Reason, &'static str) {
     let problem = facts.credential_problem.as_deref().unwrap_or_default();
     match reason {
-        UnreachableReason::NoCredentials if problem.contains("does not exist") => (Reason::SecretNotFound, ""),
+        UnreachableReason::NoCredentials if problem.contains("does not exist") => {
+            (Reason::SecretNotFound, "")
+        }
         UnreachableReason::NoCredentials => (Reason::CredentialsForbidden, ""),
         UnreachableReason::Unauthorized => {
             (Reason::Unauthorized, "; renew the token or certificate in the FleetCluster's Secret")
         }
-        UnreachableReason::TimedOut => {
-            (Reason::TimedOut, "; check the network between the hub and the address in the Secret's field server")
-        }
-        UnreachableReason::ConnectFailed => {
-            (Reason::ConnectionFailed, "; check the address and the certificates in the FleetCluster's Secret")
-        }
+        UnreachableReason::TimedOut => (
+            Reason::TimedOut,
+            "; check the network between the hub and the address in the Secret's field server",
+        ),
+        UnreachableReason::ConnectFailed => (
+            Reason::ConnectionFailed,
+            "; check the address and the certificates in the FleetCluster's Secret",
+        ),
         UnreachableReason::ServerError => (Reason::Unreachable, "; check the cluster's API server"),
     }
 }

@@ -4,14 +4,17 @@
 //! Writes what routing objects' owners are told: GatewayClass, Gateway, HTTPRoute, Ingress.
 
 use super::routing::{Routing, Seen};
-use super::writer::Writer;
 use super::time;
+use super::writer::Writer;
 use crds::gateway_api::{Gateway, GatewayClass, HttpRoute};
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerIngress, IngressLoadBalancerStatus, IngressStatus};
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressLoadBalancerIngress, IngressLoadBalancerStatus, IngressStatus,
+};
 use operator_ir::{GatewayId, ObjectKind, ObjectRef};
 use operator_resolve::status::{
-    GatewayFacts, IngressVerdict, Programmed, RouteVerdict, gateway_class_status, gateway_status, http_route_status,
+    GatewayFacts, IngressVerdict, Programmed, RouteVerdict, gateway_class_status, gateway_status,
+    http_route_status,
 };
 use operator_resolve::{StatusChange, StatusValue};
 use std::collections::BTreeMap;
@@ -39,7 +42,8 @@ pub(super) fn write(changes: &[StatusChange], routing: &Routing, facts: &Facts, 
                     programmed: Programmed::Pending("no cluster runs it yet".to_owned()),
                     addresses: Vec::new(),
                 };
-                let facts = verdict.gateway.as_ref().and_then(|id| facts.get(id)).cloned().unwrap_or_else(pending);
+                let facts =
+                    verdict.gateway.as_ref().and_then(|id| facts.get(id)).cloned().unwrap_or_else(pending);
                 if let Some(gateway) = routing.seen.gateways.get(&key(&change.object)) {
                     let status = gateway_status(verdict, &facts, gateway.status.as_ref(), &time(now));
                     if gateway.status.as_ref() != Some(&status) {
@@ -47,11 +51,17 @@ pub(super) fn write(changes: &[StatusChange], routing: &Routing, facts: &Facts, 
                     }
                 }
             }
-            Some(StatusValue::HttpRoute(verdict)) => route(&change.object, Some(verdict), &routing.seen, writer),
-            Some(StatusValue::Ingress(verdict)) => ingress(&change.object, verdict, &routing.seen, facts, writer),
+            Some(StatusValue::HttpRoute(verdict)) => {
+                route(&change.object, Some(verdict), &routing.seen, writer)
+            }
+            Some(StatusValue::Ingress(verdict)) => {
+                ingress(&change.object, verdict, &routing.seen, facts, writer)
+            }
             // Part of the fleet's own status.
             Some(StatusValue::Fleet(_)) => {}
-            None if change.object.kind == ObjectKind::HTTPRoute => route(&change.object, None, &routing.seen, writer),
+            None if change.object.kind == ObjectKind::HTTPRoute => {
+                route(&change.object, None, &routing.seen, writer)
+            }
             None => {}
         }
     }
@@ -61,7 +71,12 @@ pub(super) fn write(changes: &[StatusChange], routing: &Routing, facts: &Facts, 
 fn route(object: &ObjectRef, verdict: Option<&RouteVerdict>, seen: &Seen, writer: &Writer) {
     let Some(live) = seen.routes.get(&key(object)) else { return };
     let verdict = verdict.cloned();
-    let wanted = http_route_status(verdict.as_ref(), crds::CONTROLLER_NAME, live.status.as_ref(), &time(Timestamp::now()));
+    let wanted = http_route_status(
+        verdict.as_ref(),
+        crds::CONTROLLER_NAME,
+        live.status.as_ref(),
+        &time(Timestamp::now()),
+    );
     if live.status.as_ref() == Some(&wanted) || (live.status.is_none() && wanted.parents.is_empty()) {
         return;
     }
@@ -78,7 +93,8 @@ fn route(object: &ObjectRef, verdict: Option<&RouteVerdict>, seen: &Seen, writer
 /// The addresses of the gateways that serve it.
 fn ingress(object: &ObjectRef, verdict: &IngressVerdict, seen: &Seen, facts: &Facts, writer: &Writer) {
     let Some(live) = seen.ingresses.get(&key(object)) else { return };
-    let addresses = verdict.gateways.iter().filter_map(|gateway| facts.get(gateway)).flat_map(|facts| &facts.addresses);
+    let addresses =
+        verdict.gateways.iter().filter_map(|gateway| facts.get(gateway)).flat_map(|facts| &facts.addresses);
     let ingress: Vec<_> = addresses
         .map(|address| {
             let is_ip = address.parse::<IpAddr>().is_ok();

@@ -79,7 +79,8 @@ impl Routing {
             }
         }
         for id in &settled.changed {
-            let (Some(config), Some(info)) = (self.resolver.gateway(id), self.resolver.gateway_info(id)) else {
+            let (Some(config), Some(info)) = (self.resolver.gateway(id), self.resolver.gateway_info(id))
+            else {
                 continue;
             };
             let owner = FleetKey { namespace: info.fleet.namespace.clone(), name: info.fleet.name.clone() };
@@ -120,7 +121,9 @@ fn draft<'a>(
     configs: &BTreeMap<FleetKey, Arc<FleetConfig>>,
     fleet: &FleetKey,
 ) -> &'a mut FleetConfig {
-    touched.entry(fleet.clone()).or_insert_with(|| configs.get(fleet).map(|c| c.as_ref().clone()).unwrap_or_default())
+    touched
+        .entry(fleet.clone())
+        .or_insert_with(|| configs.get(fleet).map(|c| c.as_ref().clone()).unwrap_or_default())
 }
 
 fn workload(id: &GatewayId, info: &GatewayInfo) -> GatewayWorkload {

@@ -34,7 +34,8 @@ pub(super) fn select(fleet: &GatewayFleet, clusters: &Clusters) -> Selection {
         let named = spec.names.contains(&key.name);
         let labels = cluster.metadata.labels.clone().unwrap_or_default();
         let tainted = !cluster.spec.taints.is_empty();
-        let wanted = if tainted { named } else { takes(spec.selector.as_ref(), &spec.names, &key.name, &labels) };
+        let wanted =
+            if tainted { named } else { takes(spec.selector.as_ref(), &spec.names, &key.name, &labels) };
         if !wanted || spec.exclude.contains(&key.name) || selection.members.contains_key(&key.name) {
             continue;
         }
@@ -66,7 +67,8 @@ pub(super) fn leavers(
     before: &BTreeSet<String>,
     already_leaving: &BTreeSet<String>,
 ) -> Leavers {
-    let gone: BTreeSet<String> = before.iter().filter(|name| !selection.members.contains_key(*name)).cloned().collect();
+    let gone: BTreeSet<String> =
+        before.iter().filter(|name| !selection.members.contains_key(*name)).cloned().collect();
     let fresh = gone.difference(already_leaving).count();
     let allowed = fleet.spec.clusters.max_shrink.of_rounded_up(before.len());
     if fresh > allowed {
@@ -77,7 +79,12 @@ pub(super) fn leavers(
 }
 
 /// Taints keep a cluster from being selected anew; one that runs the fleet already keeps it.
-pub(super) fn keep_tainted(fleet: &GatewayFleet, clusters: &Clusters, before: &BTreeSet<String>, selection: &mut Selection) {
+pub(super) fn keep_tainted(
+    fleet: &GatewayFleet,
+    clusters: &Clusters,
+    before: &BTreeSet<String>,
+    selection: &mut Selection,
+) {
     let own = fleet.metadata.namespace.as_deref().unwrap_or_default();
     let spec = &fleet.spec.clusters;
     for (key, cluster) in clusters {
@@ -137,7 +144,8 @@ mod tests {
             ("other", "closed", json!({})),
             ("other", "open", json!({"allowedFleetNamespaces": ["n"]})),
         ]);
-        let by_label = select(&fleet(json!({"selector": {"matchLabels": {"fleet": "edge"}}, "exclude": ["b"]})), &all);
+        let by_label =
+            select(&fleet(json!({"selector": {"matchLabels": {"fleet": "edge"}}, "exclude": ["b"]})), &all);
         assert_eq!(by_label.members.keys().collect::<Vec<_>>(), ["a", "open"]);
         assert!(by_label.forbidden.is_empty(), "a selector passes closed clusters over in silence");
         let by_name = select(&fleet(json!({"names": ["a", "tainted", "closed", "nowhere"]})), &all);

@@ -96,7 +96,8 @@ impl Follow<'_> {
             vec![fleets, routing(ObjectKind::GatewayFleet, &fleet, gone, Object::Fleet)]
         });
         self.kind::<FleetCluster>(Source::Clusters, Scope::all(), |cluster, gone| {
-            let key = ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
+            let key =
+                ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
             vec![Input::Cluster(key, (!gone).then_some(cluster))]
         });
         self.kind::<FleetMember>(Source::Members, Scope::all(), |member, gone| {
@@ -109,14 +110,18 @@ impl Follow<'_> {
         self.kind::<Secret>(Source::Credentials, Scope::all().fields("type=Opaque"), |secret, gone| {
             vec![Input::Secret(place(secret.as_ref()), (!gone).then_some(secret))]
         });
-        self.kind::<Secret>(Source::Certificates, Scope::all().fields("type=kubernetes.io/tls"), |secret, gone| {
-            let (namespace, name) = place(secret.as_ref());
-            vec![Input::Routing(if gone {
-                Change::Delete(ObjectRef::new(ObjectKind::Secret, namespace, name))
-            } else {
-                Change::Upsert(Object::Secret(Arc::new(SecretFacts::of(&secret))))
-            })]
-        });
+        self.kind::<Secret>(
+            Source::Certificates,
+            Scope::all().fields("type=kubernetes.io/tls"),
+            |secret, gone| {
+                let (namespace, name) = place(secret.as_ref());
+                vec![Input::Routing(if gone {
+                    Change::Delete(ObjectRef::new(ObjectKind::Secret, namespace, name))
+                } else {
+                    Change::Upsert(Object::Secret(Arc::new(SecretFacts::of(&secret))))
+                })]
+            },
+        );
     }
 
     fn routing(&self) {

@@ -70,14 +70,19 @@ impl Writer {
     }
 
     /// Writes the status by reading the newest object and changing it; `change` says whether there is anything to write.
-    pub(super) fn merge_status<K: Kind>(&self, wanted: &K, change: impl Fn(&mut K) -> bool + Send + Sync + 'static) {
+    pub(super) fn merge_status<K: Kind>(
+        &self,
+        wanted: &K,
+        change: impl Fn(&mut K) -> bool + Send + Sync + 'static,
+    ) {
         let change = Arc::new(change);
         self.enqueue("status", wanted, move |objects, wanted: K| {
             let change = Arc::clone(&change);
             Box::pin(async move {
                 let metadata = wanted.meta();
                 let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
-                let found = objects.get::<K>(&namespace.unwrap_or_default(), &name.unwrap_or_default()).await?;
+                let found =
+                    objects.get::<K>(&namespace.unwrap_or_default(), &name.unwrap_or_default()).await?;
                 match found {
                     Some(mut object) => {
                         if change(&mut object) {
@@ -151,7 +156,11 @@ impl Writer {
     }
 
     fn clone_for_task(&self) -> Worker {
-        Worker { objects: self.objects.clone(), slots: Arc::clone(&self.slots), permits: Arc::clone(&self.permits) }
+        Worker {
+            objects: self.objects.clone(),
+            slots: Arc::clone(&self.slots),
+            permits: Arc::clone(&self.permits),
+        }
     }
 }
 
@@ -201,7 +210,8 @@ impl Worker {
             }
             if again {
                 failures = failures.saturating_add(1);
-                tokio::time::sleep(RETRY_BASE.saturating_mul(1 << (failures - 1).min(8)).min(RETRY_MAX)).await;
+                tokio::time::sleep(RETRY_BASE.saturating_mul(1 << (failures - 1).min(8)).min(RETRY_MAX))
+                    .await;
             } else {
                 failures = 0;
             }
@@ -232,7 +242,8 @@ mod tests {
         let objects = Objects::Folder(Store::new());
         let writer = Writer::new(objects.clone());
         let cluster = |paused| {
-            let mut cluster = FleetCluster::new("a", FleetClusterSpec { paused, ..FleetClusterSpec::default() });
+            let mut cluster =
+                FleetCluster::new("a", FleetClusterSpec { paused, ..FleetClusterSpec::default() });
             cluster.metadata.namespace = Some("n".into());
             cluster
         };
@@ -252,6 +263,9 @@ mod tests {
         writer.apply(cluster(false));
         tokio::task::yield_now().await;
         assert!(!writer.slots.lock().values().any(|slot| slot.busy), "the same was written again");
-        assert_eq!(objects.get::<FleetCluster>("n", "a").await.unwrap().unwrap().metadata.resource_version, version);
+        assert_eq!(
+            objects.get::<FleetCluster>("n", "a").await.unwrap().unwrap().metadata.resource_version,
+            version
+        );
     }
 }

@@ -66,7 +66,8 @@ impl FleetState {
         for name in names {
             let Some(mut member) = self.members.remove(&name) else { continue };
             self.find_cluster(&name, &mut member, context);
-            let reachable = member.mode == ClusterMode::Host || member.facts.as_ref().is_some_and(|f| f.reach.is_reachable());
+            let reachable = member.mode == ClusterMode::Host
+                || member.facts.as_ref().is_some_and(|f| f.reach.is_reachable());
             let step = match deletion.policy {
                 DeletionPolicy::Orphan => Step::Orphan,
                 _ if member.report.removed || member.state == MemberState::Orphaned => Step::Forget,
@@ -89,7 +90,8 @@ impl FleetState {
 
     fn find_cluster(&self, name: &str, member: &mut Member, context: &Context<'_>) {
         if member.cluster.is_none() {
-            let own = context.clusters.keys().find(|key| key.name == name && key.namespace == self.key.namespace);
+            let own =
+                context.clusters.keys().find(|key| key.name == name && key.namespace == self.key.namespace);
             member.cluster = own.or_else(|| context.clusters.keys().find(|key| key.name == name)).cloned();
         }
         member.facts = member.cluster.as_ref().and_then(|key| context.registry.facts(key));
@@ -120,7 +122,9 @@ impl FleetState {
             }
             Step::Forget => {
                 self.stop(cluster, &mut member, context);
-                context.writer.delete::<FleetMember>(&self.key.namespace, &format!("{}-{cluster}", self.key.name));
+                context
+                    .writer
+                    .delete::<FleetMember>(&self.key.namespace, &format!("{}-{cluster}", self.key.name));
                 None
             }
         }
@@ -173,7 +177,8 @@ impl FleetState {
 
     /// The fleet must not go before its members did. A folder has no finalizers: there, the file's end is told.
     pub(super) async fn hold_finalizer(&self, context: &Context<'_>) {
-        let held = self.fleet.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == crds::FINALIZER);
+        let held =
+            self.fleet.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == crds::FINALIZER);
         if !held && context.objects.client().is_some() {
             set_finalizer(context.objects, &self.key, Some(&self.fleet)).await;
         }
@@ -181,7 +186,11 @@ impl FleetState {
 }
 
 /// Adds our finalizer to `fleet`, or removes it from whatever is there.
-async fn set_finalizer(objects: &crate::objects::Objects, key: &crate::hub::FleetKey, add_to: Option<&GatewayFleet>) {
+async fn set_finalizer(
+    objects: &crate::objects::Objects,
+    key: &crate::hub::FleetKey,
+    add_to: Option<&GatewayFleet>,
+) {
     let Some(client) = objects.client() else { return };
     let api: Api<GatewayFleet> = Api::namespaced(client.clone(), &key.namespace);
     let limit = crate::hub::member::CALL_LIMIT;
@@ -198,7 +207,8 @@ async fn set_finalizer(objects: &crate::objects::Objects, key: &crate::hub::Flee
     // The resource version guards the list, which others share.
     let version = fleet.metadata.resource_version.clone();
     let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}}));
-    let params = PatchParams { field_manager: Some(crds::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some(crds::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match tokio::time::timeout(limit, api.patch_metadata(&key.name, &params, &patch)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::debug!(fleet = %key, %error, "finalizer"),

@@ -11,7 +11,9 @@ use crate::hub::status::MemberView;
 use crate::hub::{ClusterKey, FleetKey};
 use crate::pin::PinSender;
 use crds::conditions::Reason;
-use crds::{ClusterMode, FleetCluster, FleetMember, FleetMemberSpec, GatewayFleet, HostSpec, MemberPhase, MemberState};
+use crds::{
+    ClusterMode, FleetCluster, FleetMember, FleetMemberSpec, GatewayFleet, HostSpec, MemberPhase, MemberState,
+};
 use jiff::Timestamp;
 use multicluster_apply::{Desired, MemberKey, MemberPin};
 use multicluster_clusters::Facts;
@@ -98,7 +100,12 @@ impl Member {
     }
 
     /// Takes a report; `corrected` is told of objects that were set back since the last one.
-    pub(in crate::hub) fn take(&mut self, report: MemberReport, hash: Option<&str>, corrected: impl Fn(&[String])) {
+    pub(in crate::hub) fn take(
+        &mut self,
+        report: MemberReport,
+        hash: Option<&str>,
+        corrected: impl Fn(&[String]),
+    ) {
         // Only of what the member is pinned to: the first look at another revision begins at 0.
         let count = hash.and_then(|hash| report.config_of(hash)).map_or(0, |config| config.counts.acked);
         if count > self.acked_before {
@@ -106,7 +113,9 @@ impl Member {
         }
         self.acked_before = count;
         let fresh = match (&self.report.applied, &report.applied) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(&old.desired, &new.desired) || old.corrected != new.corrected,
+            (Some(old), Some(new)) => {
+                !Arc::ptr_eq(&old.desired, &new.desired) || old.corrected != new.corrected
+            }
             (None, Some(_)) => true,
             _ => false,
         };
@@ -135,12 +144,20 @@ impl Member {
         }
     }
 
-    pub(in crate::hub) fn fleet_cluster<'a>(&self, context: &'a Context<'_>) -> Option<&'a Arc<FleetCluster>> {
+    pub(in crate::hub) fn fleet_cluster<'a>(
+        &self,
+        context: &'a Context<'_>,
+    ) -> Option<&'a Arc<FleetCluster>> {
         self.cluster.as_ref().and_then(|key| context.clusters.get(key))
     }
 
     /// The FleetMember on the hub.
-    pub(in crate::hub) fn object(&self, fleet: &FleetKey, cluster: &str, config_version: Option<String>) -> FleetMember {
+    pub(in crate::hub) fn object(
+        &self,
+        fleet: &FleetKey,
+        cluster: &str,
+        config_version: Option<String>,
+    ) -> FleetMember {
         let spec = FleetMemberSpec {
             fleet: fleet.name.clone(),
             fleet_namespace: fleet.namespace.clone(),
@@ -162,16 +179,23 @@ impl Member {
             (crds::LABEL_FLEET_NAMESPACE, &fleet.namespace),
             (crds::LABEL_CLUSTER, cluster),
         ];
-        object.metadata.labels = Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        object.metadata.labels =
+            Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         if let Some(since) = self.leaving_since {
-            object.metadata.annotations = Some(BTreeMap::from([(LEAVING_SINCE.to_owned(), since.to_string())]));
+            object.metadata.annotations =
+                Some(BTreeMap::from([(LEAVING_SINCE.to_owned(), since.to_string())]));
         }
         object
     }
 
     /// In the hub's own cluster, with the workloads in the fleet's namespace, the pin and this object are one: the worker
     /// writes it.
-    pub(in crate::hub) fn is_written_by_worker(&self, key: &FleetKey, fleet: &GatewayFleet, context: &Context<'_>) -> bool {
+    pub(in crate::hub) fn is_written_by_worker(
+        &self,
+        key: &FleetKey,
+        fleet: &GatewayFleet,
+        context: &Context<'_>,
+    ) -> bool {
         let local = self.fleet_cluster(context).is_some_and(|cluster| cluster.spec.local);
         local && fleet.target_namespace() == key.namespace && self.is_active()
     }

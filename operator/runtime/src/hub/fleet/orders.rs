@@ -7,17 +7,15 @@ use super::member::{InProcessRelay, WorkloadKey};
 use super::{FleetState, Member, Release};
 use crate::hub::bodies::{ANNOTATION_CONFIG_HASH, CHUNK_KEY, CHUNK_TYPE, chunk_secret_name};
 use crate::hub::controller::Context;
-use crate::hub::member::{Order, Place, Start, start};
+use crate::hub::member::{Order, Place, RelayIdentity, Start, start};
 use crate::hub::options::{RelayEndpoint, RelayRequest};
 use crds::conditions::Reason;
 use crds::{ClusterMode, FleetCluster, GatewayFleet};
-use jiff::Timestamp;
 use multicluster_apply::{Desired, HostOptions, MemberPin};
 use multicluster_manifests::{
     FleetIdentity, Images, ManifestError, MemberInput, RelayPlacement, build, relay_identity_secret,
     resolve_template,
 };
-use multicluster_rollout::Plan;
 use operator_identity::AuthorityPem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,11 +27,10 @@ type Obstacle = (Reason, String);
 
 impl FleetState {
     /// Gives every member its orders.
-    pub(super) fn order(&mut self, _: &Plan, context: &Context<'_>, _: Timestamp) {
+    pub(super) fn order(&mut self, context: &Context<'_>) {
         let names: Vec<String> = self.members.keys().cloned().collect();
         for name in names {
             let Some(mut member) = self.members.remove(&name) else { continue };
-            member.facts = member.cluster.as_ref().and_then(|key| context.registry.facts(key));
             if member.is_active() {
                 let outcome = self.order_member(&name, &mut member, context);
                 if let Err((reason, text)) = &outcome
@@ -52,18 +49,21 @@ impl FleetState {
             return Err((Reason::UnknownCluster, format!("there is no FleetCluster {name}")));
         };
         if cluster.spec.paused {
-            return Err((Reason::ClusterPaused, format!("FleetCluster {name}, field spec.paused: nothing is applied")));
+            return Err((
+                Reason::ClusterPaused,
+                format!("FleetCluster {name}, field spec.paused: nothing is applied"),
+            ));
         }
         if cluster.spec.mode == ClusterMode::Agent {
-            let text = format!("FleetCluster {name}, field spec.mode: Agent has no effect in this version; use Push");
+            let text = format!(
+                "FleetCluster {name}, field spec.mode: Agent has no effect in this version; use Push"
+            );
             return Err((Reason::NotYetImplemented, text));
         }
         let Some(authority) = member.authority.clone() else {
             return Err((Reason::Pending, "the fleet's certificate authority is not there yet".to_owned()));
         };
         let bundle = self.authority.as_ref().map(super::Authority::trust_bundle).unwrap_or_default();
-        member.mode = cluster.spec.mode;
-        member.host = (cluster.spec.mode == ClusterMode::Host).then(|| cluster.host());
         let in_process = self.relay(name, member, &cluster, (&authority, &bundle), context)?;
         let release = self.release_named(member.pinned.as_deref());
         // Relays of this process first: memory is faster than any write.
@@ -73,7 +73,9 @@ impl FleetState {
         self.work(name, member, &cluster, &bundle, context)?;
         let mut order = member.ordered.clone();
         if let Some(release) = release {
-            if let Some(desired) = self.desired(name, member, &cluster, (release, in_process.as_ref(), &bundle), context)? {
+            if let Some(desired) =
+                self.desired(name, member, &cluster, (release, in_process.as_ref(), &bundle), context)?
+            {
                 order.desired = Some(desired);
             }
             order.pin = self.member_pin(name, member, release).or(order.pin);
@@ -130,7 +132,9 @@ impl FleetState {
                 member.relay = Some(InProcessRelay { endpoint: endpoint.clone(), pins, identity: wanted });
                 Ok(Some(endpoint))
             }
-            Err(problem) if host => Err((Reason::ApplyFailed, format!("the relay of cluster {name}: {problem}"))),
+            Err(problem) if host => {
+                Err((Reason::ApplyFailed, format!("the relay of cluster {name}: {problem}")))
+            }
             Err(problem) => {
                 tracing::info!(fleet = %self.key, cluster = name, %problem, "a relay Deployment instead of one in this process");
                 Ok(None)
@@ -241,7 +245,8 @@ impl FleetState {
             return Ok(Some(Arc::clone(desired)));
         }
         let resources = self.member_input(name, fleet, &key, context).and_then(|input| build(&input));
-        let resources = resources.map_err(|error| (Reason::OverrideInvalid, crate::objects::chain(&error)))?;
+        let resources =
+            resources.map_err(|error| (Reason::OverrideInvalid, crate::objects::chain(&error)))?;
         let drift = key.drift.clone();
         let desired = Arc::new(Desired { resources, drift, fence: context.fence.clone() });
         member.workload = Some((key, Arc::clone(&desired)));
@@ -285,7 +290,8 @@ impl FleetState {
         }
         let good = self.release_named(member.last_good.as_deref());
         let names = good.and_then(|good| good.object.as_ref()).map(|object| object.spec.chunks.as_slice());
-        let keep = names.unwrap_or_default().iter().map(|hash| chunk_secret_name(&self.key.name, hash)).collect();
+        let keep =
+            names.unwrap_or_default().iter().map(|hash| chunk_secret_name(&self.key.name, hash)).collect();
         let pin = Arc::new(MemberPin {
             member: member.key(&self.key, name),
             namespace: self.fleet.target_namespace().to_owned(),
@@ -313,17 +319,17 @@ pub(super) fn give(member: &mut Member, order: Order) {
 
 /// The Secret that a relay of its own reads: kept while it says the same.
 fn identity(
-    before: Option<Arc<(String, BTreeMap<String, Vec<u8>>)>>,
+    before: Option<Arc<RelayIdentity>>,
     fleet: &str,
     authority: &AuthorityPem,
     bundle: &str,
-) -> Arc<(String, BTreeMap<String, Vec<u8>>)> {
+) -> Arc<RelayIdentity> {
     let data = BTreeMap::from([
         ("tls.crt".to_owned(), authority.certificate.clone().into_bytes()),
         ("tls.key".to_owned(), authority.key.expose().as_bytes().to_vec()),
         ("ca.crt".to_owned(), bundle.as_bytes().to_vec()),
     ]);
-    let wanted = (relay_identity_secret(fleet), data);
+    let wanted = RelayIdentity { secret: relay_identity_secret(fleet), data };
     match before {
         Some(before) if *before == wanted => before,
         _ => Arc::new(wanted),

@@ -11,7 +11,9 @@ use crate::hub::routing::FleetConfig;
 use crate::hub::time;
 use crate::pin::Pinned;
 use crds::conditions::Reason;
-use crds::{FleetRevision, FleetRevisionSpec, FleetRevisionStatus, GatewayFleet, Lane, PluginDigest, Verdict};
+use crds::{
+    FleetRevision, FleetRevisionSpec, FleetRevisionStatus, GatewayFleet, Lane, PluginDigest, Verdict,
+};
 use jiff::Timestamp;
 use multicluster_rollout::{Plan, Revision};
 use std::collections::BTreeSet;
@@ -65,7 +67,12 @@ impl Release {
 
     /// As the rollout sees it.
     pub(in crate::hub) fn revision(&self) -> Revision {
-        Revision { name: self.name.clone(), number: self.number, hash: self.hash.clone(), verdict: self.verdict }
+        Revision {
+            name: self.name.clone(),
+            number: self.number,
+            hash: self.hash.clone(),
+            verdict: self.verdict,
+        }
     }
 
     /// What a relay of this process is pinned to.
@@ -76,7 +83,11 @@ impl Release {
             cluster: cluster.to_owned(),
             revision: self.name.clone(),
             hash: self.hash.clone(),
-            gateways: config.gateways.iter().map(|(id, config)| (id.clone(), Arc::new(config.clone()))).collect(),
+            gateways: config
+                .gateways
+                .iter()
+                .map(|(id, config)| (id.clone(), Arc::new(config.clone())))
+                .collect(),
         })
     }
 }
@@ -94,7 +105,11 @@ impl FleetState {
     pub(super) fn release(&mut self, config: &Arc<FleetConfig>, context: &Context<'_>) {
         self.remember(context);
         let template = template_digest(&self.fleet, config);
-        if self.sealed.as_ref().is_some_and(|(sealed, digest)| Arc::ptr_eq(sealed, config) && *digest == template) {
+        if self
+            .sealed
+            .as_ref()
+            .is_some_and(|(sealed, digest)| Arc::ptr_eq(sealed, config) && *digest == template)
+        {
             return;
         }
         let body = match bodies::seal(&mut self.sealer, &self.key.name, config, &template) {
@@ -118,7 +133,13 @@ impl FleetState {
         self.publish_release(config, body, template, context);
     }
 
-    fn publish_release(&mut self, config: &Arc<FleetConfig>, body: Arc<Body>, template: String, context: &Context<'_>) {
+    fn publish_release(
+        &mut self,
+        config: &Arc<FleetConfig>,
+        body: Arc<Body>,
+        template: String,
+        context: &Context<'_>,
+    ) {
         let before = self.releases.last();
         let number = before.map_or(1, |release| release.number + 1);
         let lane = before.map_or(Lane::Workload, |before| lane(before, &template, &self.fleet));
@@ -143,8 +164,10 @@ impl FleetState {
         };
         let mut object = FleetRevision::new(&name, spec);
         object.metadata.namespace = Some(self.key.namespace.clone());
-        let labels = [(crds::LABEL_MANAGED_BY, crds::MANAGED_BY), (crds::LABEL_FLEET, self.key.name.as_str())];
-        object.metadata.labels = Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        let labels =
+            [(crds::LABEL_MANAGED_BY, crds::MANAGED_BY), (crds::LABEL_FLEET, self.key.name.as_str())];
+        object.metadata.labels =
+            Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         let release = Release {
             fleet: Some(Arc::clone(&self.fleet)),
             config: Some(Arc::clone(config)),
@@ -204,10 +227,13 @@ impl FleetState {
             }
         }
         let members = self.members.values();
-        let good: Vec<&str> =
-            members.flat_map(|member| [&member.last_good, &member.passed]).filter_map(Option::as_deref).collect();
+        let good: Vec<&str> = members
+            .flat_map(|member| [&member.last_good, &member.passed])
+            .filter_map(Option::as_deref)
+            .collect();
         let needed = |release: &Release| {
-            release.verdict == Verdict::Pending || pinned.iter().chain(&good).any(|name| *name == release.name)
+            release.verdict == Verdict::Pending
+                || pinned.iter().chain(&good).any(|name| *name == release.name)
         };
         let limit = usize::try_from(self.fleet.spec.rollout.revision_history_limit).unwrap_or(10).max(1);
         let surplus = self.releases.len().saturating_sub(limit);
@@ -219,7 +245,8 @@ impl FleetState {
         self.releases.retain(|release| !gone.contains(&release.name));
         // Bodies of releases that nobody is on are only weight.
         let newest = self.releases.last().map(|release| release.name.clone());
-        let kept: BTreeSet<String> = pinned.iter().chain(&good).map(ToString::to_string).chain(newest).collect();
+        let kept: BTreeSet<String> =
+            pinned.iter().chain(&good).map(ToString::to_string).chain(newest).collect();
         for release in self.releases.iter_mut().filter(|release| !kept.contains(&release.name)) {
             release.body = None;
             release.config = None;
@@ -248,8 +275,14 @@ fn revision_status(
 fn lane(before: &Release, template: &str, fleet: &GatewayFleet) -> Lane {
     match &before.fleet {
         Some(old) if before.template == template && old.spec.plugins == fleet.spec.plugins => Lane::Routes,
-        Some(old) if old.spec.template == fleet.spec.template && old.spec.overrides == fleet.spec.overrides => {
-            if old.spec.plugins == fleet.spec.plugins { Lane::Workload } else { Lane::Plugins }
+        Some(old)
+            if old.spec.template == fleet.spec.template && old.spec.overrides == fleet.spec.overrides =>
+        {
+            if old.spec.plugins == fleet.spec.plugins {
+                Lane::Workload
+            } else {
+                Lane::Plugins
+            }
         }
         _ => Lane::Workload,
     }
@@ -264,5 +297,7 @@ fn template_object(fleet: &GatewayFleet) -> serde_json::Map<String, serde_json::
 
 fn plugins(fleet: &GatewayFleet) -> Vec<PluginDigest> {
     let with_image = fleet.spec.plugins.iter().filter_map(|plugin| Some((plugin, plugin.oci.as_ref()?)));
-    with_image.map(|(plugin, oci)| PluginDigest { name: plugin.name.clone(), image: oci.image.clone() }).collect()
+    with_image
+        .map(|(plugin, oci)| PluginDigest { name: plugin.name.clone(), image: oci.image.clone() })
+        .collect()
 }

@@ -3,7 +3,7 @@
 
 //! The way to a member: its backend, what it tells, and the calls beside workloads.
 
-use super::CALL_LIMIT;
+use super::{CALL_LIMIT, RelayIdentity};
 use crds::FleetMember;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -12,11 +12,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use multicluster_apply::{
-    ApplyError, Backend, Change, HostBackend, KubernetesBackend, MemberKey, MemberPin, ensure_member_kind, own_namespace,
-    remove_pin, watch_member, write_pin,
+    ApplyError, Backend, Change, HostBackend, KubernetesBackend, MemberKey, MemberPin, ensure_member_kind,
+    own_namespace, remove_pin, watch_member, write_pin,
 };
 use multicluster_clusters::ClusterHandle;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A backend with its events. Of one client: another client is another link. Streams cannot be shared between threads, so
@@ -47,10 +46,16 @@ impl Link {
         handle: ClusterHandle,
         generation: u64,
     ) -> Self {
-        let backend = KubernetesBackend::new(client.clone(), member.clone(), namespace.to_owned(), CALL_LIMIT);
+        let backend =
+            KubernetesBackend::new(client.clone(), member.clone(), namespace.to_owned(), CALL_LIMIT);
         let changes = backend.changes();
         let members = watch_member(client.clone(), member, namespace);
-        Self { backend: Arc::new(backend), changes, members, api: Some(Remote { client, handle, generation }) }
+        Self {
+            backend: Arc::new(backend),
+            changes,
+            members,
+            api: Some(Remote { client, handle, generation }),
+        }
     }
 
     /// Resolves once another client took over, or the cluster is known not to answer.
@@ -75,12 +80,12 @@ impl Link {
         &mut self,
         member: &MemberKey,
         namespace: &str,
-        identity: Option<&(String, BTreeMap<String, Vec<u8>>)>,
+        identity: Option<&RelayIdentity>,
     ) -> Result<(), ApplyError> {
         let Some(remote) = &self.api else { return Ok(()) };
         own_namespace(&remote.client, namespace, CALL_LIMIT).await?;
         ensure_member_kind(&remote.client, CALL_LIMIT).await?;
-        let Some((name, data)) = identity else { return Ok(()) };
+        let Some(RelayIdentity { secret: name, data }) = identity else { return Ok(()) };
         let labels = [
             (crds::LABEL_MANAGED_BY, crds::MANAGED_BY),
             (crds::LABEL_COMPONENT, "identity"),

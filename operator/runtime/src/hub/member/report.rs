@@ -93,11 +93,8 @@ impl MemberReport {
         let mut nacks: BTreeMap<(String, String), Nack> = BTreeMap::new();
         for (id, gateway) in &report.gateways {
             let nodes: std::collections::BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
-            let counts = GatewayCounts {
-                connected: gateway.connected,
-                acked: gateway.acked,
-                nacked: nodes.len(),
-            };
+            let counts =
+                GatewayCounts { connected: gateway.connected, acked: gateway.acked, nacked: nodes.len() };
             config.counts.connected += counts.connected;
             config.counts.acked += counts.acked;
             config.counts.nacked += counts.nacked;

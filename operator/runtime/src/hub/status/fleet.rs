@@ -6,7 +6,8 @@
 use crate::hub::time;
 use crds::conditions::{self, ConditionType, Reason, Statement};
 use crds::gateway_fleet::{
-    AttentionItem, ClusterCounts, Display, GatewayCounts, Quarantined, RolloutPause, RolloutPhase, RolloutStatus,
+    AttentionItem, ClusterCounts, Display, GatewayCounts, Quarantined, RolloutPause, RolloutPhase,
+    RolloutStatus,
 };
 use crds::{FleetMemberStatus, GatewayFleet, GatewayFleetStatus, MemberPhase, pending_fields};
 use jiff::Timestamp;
@@ -32,7 +33,11 @@ pub(in crate::hub) struct FleetView<'a> {
 }
 
 /// The status of a GatewayFleet.
-pub(in crate::hub) fn fleet_status(fleet: &GatewayFleet, view: &FleetView<'_>, now: Timestamp) -> GatewayFleetStatus {
+pub(in crate::hub) fn fleet_status(
+    fleet: &GatewayFleet,
+    view: &FleetView<'_>,
+    now: Timestamp,
+) -> GatewayFleetStatus {
     let before = fleet.status.clone().unwrap_or_default();
     let generation = fleet.metadata.generation.unwrap_or_default();
     let gateways = gateway_counts(view);
@@ -60,7 +65,8 @@ pub(in crate::hub) fn fleet_status(fleet: &GatewayFleet, view: &FleetView<'_>, n
 }
 
 fn serves(member: &FleetMemberStatus) -> bool {
-    member.replicas.is_some_and(|replicas| replicas.ready > 0) && member.config.as_ref().is_some_and(|c| c.acked > 0)
+    member.replicas.is_some_and(|replicas| replicas.ready > 0)
+        && member.config.as_ref().is_some_and(|c| c.acked > 0)
 }
 
 fn is_unreachable(member: &FleetMemberStatus) -> bool {
@@ -130,7 +136,12 @@ fn statements(fleet: &GatewayFleet, view: &FleetView<'_>, clusters: &ClusterCoun
     let silent: Vec<&str> =
         reachable.iter().filter(|(_, member)| !serves(member)).map(|(cluster, _)| cluster.as_str()).collect();
     let available = if reachable.is_empty() {
-        Statement::new(ConditionType::Available, false, Reason::NoClusters, "no selected cluster is reachable")
+        Statement::new(
+            ConditionType::Available,
+            false,
+            Reason::NoClusters,
+            "no selected cluster is reachable",
+        )
     } else if silent.is_empty() {
         let text = "every reachable cluster serves a good revision";
         Statement::new(ConditionType::Available, true, Reason::Serving, text)
@@ -142,10 +153,20 @@ fn statements(fleet: &GatewayFleet, view: &FleetView<'_>, clusters: &ClusterCoun
     let pending = pending_fields(&fleet.spec);
     if !pending.is_empty() {
         let text = format!("without effect in this version: {}", pending.join(", "));
-        statements.push(Statement::new(ConditionType::FieldsNotHonoured, true, Reason::NotYetImplemented, text));
+        statements.push(Statement::new(
+            ConditionType::FieldsNotHonoured,
+            true,
+            Reason::NotYetImplemented,
+            text,
+        ));
     }
     if let Some(problem) = view.overrides {
-        statements.push(Statement::new(ConditionType::OverridesValid, false, Reason::OverrideInvalid, problem));
+        statements.push(Statement::new(
+            ConditionType::OverridesValid,
+            false,
+            Reason::OverrideInvalid,
+            problem,
+        ));
     }
     statements
 }
@@ -160,7 +181,10 @@ fn ready(fleet: &GatewayFleet, view: &FleetView<'_>, clusters: &ClusterCounts) -
         return Statement::new(kind, false, Reason::NoClusters, text);
     }
     if view.plan.complete && !view.plan.within_unreachable_budget {
-        let text = format!("{} clusters do not answer, more than spec.rollout.unreachable.max allows", clusters.unreachable);
+        let text = format!(
+            "{} clusters do not answer, more than spec.rollout.unreachable.max allows",
+            clusters.unreachable
+        );
         return Statement::new(kind, false, Reason::Unreachable, text);
     }
     if view.plan.complete {
@@ -175,7 +199,12 @@ fn ready(fleet: &GatewayFleet, view: &FleetView<'_>, clusters: &ClusterCounts) -
             return Statement::new(kind, false, Reason::NotServing, text);
         }
         let reason = if unreachable { Reason::RolledOutExceptUnreachable } else { Reason::RolledOut };
-        return Statement::new(kind, true, reason, format!("{} of {} clusters", clusters.updated, clusters.selected));
+        return Statement::new(
+            kind,
+            true,
+            reason,
+            format!("{} of {} clusters", clusters.updated, clusters.selected),
+        );
     }
     let reason = match view.plan.phase {
         RolloutPhase::Paused if fleet.spec.rollout.paused => Reason::Paused,
@@ -211,11 +240,21 @@ fn progress(status: &mut GatewayFleetStatus, view: &FleetView<'_>, generation: i
     let busy = !view.plan.complete;
     if let Some((reason, message)) = stalled {
         conditions::remove(all, ConditionType::Reconciling);
-        conditions::set(all, Statement::new(ConditionType::Stalled, true, reason, message), generation, &time(now));
+        conditions::set(
+            all,
+            Statement::new(ConditionType::Stalled, true, reason, message),
+            generation,
+            &time(now),
+        );
     } else {
         conditions::remove(all, ConditionType::Stalled);
         if busy {
-            let statement = Statement::new(ConditionType::Reconciling, true, Reason::Progressing, view.plan.message.clone());
+            let statement = Statement::new(
+                ConditionType::Reconciling,
+                true,
+                Reason::Progressing,
+                view.plan.message.clone(),
+            );
             conditions::set(all, statement, generation, &time(now));
         } else {
             conditions::remove(all, ConditionType::Reconciling);

@@ -44,13 +44,27 @@ fn member(ready: bool, reachable: bool) -> FleetMemberStatus {
     };
     let now = time(Timestamp::UNIX_EPOCH);
     let reach = if reachable { Reason::Connected } else { Reason::Unreachable };
-    conditions::set(&mut status.conditions, Statement::new(ConditionType::Reachable, reachable, reach, "x"), 1, &now);
+    conditions::set(
+        &mut status.conditions,
+        Statement::new(ConditionType::Reachable, reachable, reach, "x"),
+        1,
+        &now,
+    );
     let reason = if ready { Reason::Healthy } else { Reason::ImagePullFailed };
-    conditions::set(&mut status.conditions, Statement::new(ConditionType::Ready, ready, reason, "image x"), 1, &now);
+    conditions::set(
+        &mut status.conditions,
+        Statement::new(ConditionType::Ready, ready, reason, "image x"),
+        1,
+        &now,
+    );
     status
 }
 
-fn status(members: &[(&str, FleetMemberStatus)], plan: &Plan, problems: &[(Reason, String)]) -> GatewayFleetStatus {
+fn status(
+    members: &[(&str, FleetMemberStatus)],
+    plan: &Plan,
+    problems: &[(Reason, String)],
+) -> GatewayFleetStatus {
     let members = members.iter().map(|(name, status)| ((*name).to_owned(), status.clone())).collect();
     let view = FleetView {
         members: &members,

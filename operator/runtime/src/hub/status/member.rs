@@ -60,7 +60,9 @@ impl MemberView<'_> {
     /// Whether what runs was made by what was ordered.
     fn applied(&self) -> bool {
         match (&self.report.applied, self.desired) {
-            (Some(applied), Some(desired)) => Arc::ptr_eq(&applied.desired, desired) && applied.problems.is_empty(),
+            (Some(applied), Some(desired)) => {
+                Arc::ptr_eq(&applied.desired, desired) && applied.problems.is_empty()
+            }
             _ => false,
         }
     }
@@ -79,6 +81,15 @@ impl MemberView<'_> {
     }
 }
 
+/// When the cluster last answered. One that was not asked yet has the benefit of the doubt: its first probe is on its way.
+fn contact(view: &MemberView<'_>, now: Timestamp) -> Option<Timestamp> {
+    match (view.mode, view.cluster) {
+        (ClusterMode::Host, _) => Some(now),
+        (_, Some(facts)) if facts.reach == Reach::Unknown => Some(now),
+        (_, facts) => facts.and_then(|facts| facts.last_contact),
+    }
+}
+
 /// What the rollout may take for granted of a member.
 pub(in crate::hub) fn evidence(view: &MemberView<'_>, now: Timestamp) -> rollout::Facts {
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
@@ -89,7 +100,7 @@ pub(in crate::hub) fn evidence(view: &MemberView<'_>, now: Timestamp) -> rollout
         || config.is_some()
         || (view.revision.is_some() && view.report.pinned.as_deref() == view.revision);
     rollout::Facts {
-        last_contact: if view.mode == ClusterMode::Host { Some(now) } else { view.cluster.and_then(|f| f.last_contact) },
+        last_contact: contact(view, now),
         observed_revision: view.revision.filter(|_| pinned_there).map(str::to_owned),
         pinned_since: view.pinned_since,
         applied: view.applied(),
@@ -100,10 +111,9 @@ pub(in crate::hub) fn evidence(view: &MemberView<'_>, now: Timestamp) -> rollout
             nacked: config.map_or(0, |c| c.counts.nacked),
         },
         last_ack: view.last_ack,
-        rejection: config.and_then(|c| c.nacks.first()).map(|nack| rollout::Rejection {
-            source: nack.source.clone(),
-            message: nack.message.clone(),
-        }),
+        rejection: config
+            .and_then(|c| c.nacks.first())
+            .map(|nack| rollout::Rejection { source: nack.source.clone(), message: nack.message.clone() }),
     }
 }
 
@@ -115,7 +125,8 @@ pub(in crate::hub) fn member_status(
     now: Timestamp,
 ) -> FleetMemberStatus {
     let before = before.cloned().unwrap_or_default();
-    let contact = if view.mode == ClusterMode::Host { Some(now) } else { view.cluster.and_then(|f| f.last_contact) };
+    let contact =
+        if view.mode == ClusterMode::Host { Some(now) } else { view.cluster.and_then(|f| f.last_contact) };
     let mut status = FleetMemberStatus {
         observed_generation: generation,
         wave: view.wave.map(str::to_owned),
@@ -135,10 +146,19 @@ pub(in crate::hub) fn member_status(
         conditions: before.conditions,
     };
     let statements = statements(view);
-    let obstacle = statements.iter().find(|s| s.status != Truth::True).cloned();
+    // What is wrong says more than what is not known yet.
+    let wrong = statements.iter().find(|s| s.status == Truth::False);
+    let obstacle = wrong.or_else(|| statements.iter().find(|s| s.status == Truth::Unknown)).cloned();
     let ready = match obstacle {
-        Some(obstacle) => Statement { condition_type: ConditionType::Ready, status: Truth::False, ..obstacle },
-        None => Statement::new(ConditionType::Ready, true, Reason::Healthy, "all gateways serve what they are pinned to"),
+        Some(obstacle) => {
+            Statement { condition_type: ConditionType::Ready, status: Truth::False, ..obstacle }
+        }
+        None => Statement::new(
+            ConditionType::Ready,
+            true,
+            Reason::Healthy,
+            "all gateways serve what they are pinned to",
+        ),
     };
     for statement in statements.into_iter().chain([ready]) {
         conditions::set(&mut status.conditions, statement, generation, &time(now));
@@ -148,7 +168,8 @@ pub(in crate::hub) fn member_status(
 
 fn config_status(view: &MemberView<'_>) -> ConfigStatus {
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-    let mut status = ConfigStatus { desired: view.config_version.map(str::to_owned), ..ConfigStatus::default() };
+    let mut status =
+        ConfigStatus { desired: view.config_version.map(str::to_owned), ..ConfigStatus::default() };
     if let Some(config) = view.config() {
         status.connected = count(config.counts.connected);
         status.acked = count(config.counts.acked);
@@ -172,11 +193,18 @@ fn reachable(view: &MemberView<'_>) -> Option<Statement> {
     let kind = ConditionType::Reachable;
     Some(match (view.mode, view.cluster.map(|facts| &facts.reach)) {
         (ClusterMode::Host, _) => Statement::new(kind, true, Reason::Connected, "processes of this machine"),
-        (_, Some(Reach::Reachable { .. })) => Statement::new(kind, true, Reason::Connected, "the API server answers"),
-        (_, Some(Reach::Unreachable { message, .. })) => {
-            Statement::new(kind, false, Reason::Unreachable, format!("{message}; see the FleetCluster's conditions"))
+        (_, Some(Reach::Reachable { .. })) => {
+            Statement::new(kind, true, Reason::Connected, "the API server answers")
         }
-        (_, Some(Reach::Unknown) | None) => Statement::new(kind, Truth::Unknown, Reason::Pending, "not asked yet"),
+        (_, Some(Reach::Unreachable { message, .. })) => Statement::new(
+            kind,
+            false,
+            Reason::Unreachable,
+            format!("{message}; see the FleetCluster's conditions"),
+        ),
+        (_, Some(Reach::Unknown) | None) => {
+            Statement::new(kind, Truth::Unknown, Reason::Pending, "not asked yet")
+        }
     })
 }
 
@@ -186,7 +214,12 @@ fn applied(view: &MemberView<'_>) -> Option<Statement> {
         return Some(Statement::new(kind, false, *reason, message.clone()));
     }
     if !view.reachable() {
-        return Some(Statement::new(kind, Truth::Unknown, Reason::Unreachable, "the cluster does not answer"));
+        return Some(Statement::new(
+            kind,
+            Truth::Unknown,
+            Reason::Unreachable,
+            "the cluster does not answer",
+        ));
     }
     if let Some(problem) = &view.report.problem {
         let reason = if view.report.fenced { Reason::ForeignOwner } else { Reason::ApplyFailed };
@@ -197,7 +230,9 @@ fn applied(view: &MemberView<'_>) -> Option<Statement> {
             let reason = if applied.conflict { Reason::Conflict } else { Reason::ApplyFailed };
             Statement::new(kind, false, reason, list(applied.problems.iter().map(String::as_str)))
         }
-        Some(_) if view.applied() => Statement::new(kind, true, Reason::ObjectsApplied, "objects are as the fleet wants them"),
+        Some(_) if view.applied() => {
+            Statement::new(kind, true, Reason::ObjectsApplied, "objects are as the fleet wants them")
+        }
         _ => Statement::new(kind, Truth::Unknown, Reason::Pending, "objects are being applied"),
     })
 }
@@ -221,14 +256,16 @@ fn ready_pods(view: &MemberView<'_>) -> Option<Statement> {
     let observed: &Observed = view.report.observed.as_ref()?;
     let replicas = view.replicas();
     let short = replicas.is_none_or(|r| r.ready < r.desired);
-    let grave: Vec<_> = observed.problems.iter().filter(|p| short || p.reason == ProblemReason::ImagePullFailed).collect();
+    let grave: Vec<_> =
+        observed.problems.iter().filter(|p| short || p.reason == ProblemReason::ImagePullFailed).collect();
     let reason = match grave.iter().map(|p| p.reason).min() {
         Some(ProblemReason::ImagePullFailed) => Reason::ImagePullFailed,
         Some(ProblemReason::AddressPending) if !short => return None,
         _ if short => Reason::PodsNotReady,
         _ => return None,
     };
-    let count = replicas.map_or_else(String::new, |r| format!("{} of {} gateways ready; ", r.ready, r.desired));
+    let count =
+        replicas.map_or_else(String::new, |r| format!("{} of {} gateways ready; ", r.ready, r.desired));
     let text = list(grave.iter().map(|p| p.message.as_str()));
     Some(Statement::new(ConditionType::Ready, false, reason, format!("{count}{text}")))
 }
@@ -236,19 +273,35 @@ fn ready_pods(view: &MemberView<'_>) -> Option<Statement> {
 fn config_acked(view: &MemberView<'_>) -> Option<Statement> {
     let kind = ConditionType::ConfigAcked;
     if !view.reachable() {
-        return Some(Statement::new(kind, Truth::Unknown, Reason::Unreachable, "the cluster does not answer"));
+        return Some(Statement::new(
+            kind,
+            Truth::Unknown,
+            Reason::Unreachable,
+            "the cluster does not answer",
+        ));
     }
     let Some(config) = view.config() else {
-        return Some(Statement::new(kind, Truth::Unknown, Reason::AwaitingAck, "the relay has not reported on this revision"));
+        return Some(Statement::new(
+            kind,
+            Truth::Unknown,
+            Reason::AwaitingAck,
+            "the relay has not reported on this revision",
+        ));
     };
     let desired = view.replicas().map_or(0, |r| usize::try_from(r.desired).unwrap_or(0));
     let counts = config.counts;
     Some(if let Some(nack) = config.nacks.first().filter(|_| counts.nacked > 0) {
         let source = if nack.source.is_empty() { &nack.resource } else { &nack.source };
-        let text = format!("{} of {} gateways rejected {source}: {}", counts.nacked, counts.connected, nack.message);
+        let text =
+            format!("{} of {} gateways rejected {source}: {}", counts.nacked, counts.connected, nack.message);
         Statement::new(kind, false, Reason::ConfigRejected, text)
     } else if counts.connected == 0 && desired > 0 {
-        Statement::new(kind, false, Reason::NoGateways, "no gateway is connected to the relay; see its pods and their logs")
+        Statement::new(
+            kind,
+            false,
+            Reason::NoGateways,
+            "no gateway is connected to the relay; see its pods and their logs",
+        )
     } else if counts.acked < desired {
         let text = format!("{} of {desired} gateways serve the revision", counts.acked);
         Statement::new(kind, false, Reason::AwaitingAck, text)
@@ -262,7 +315,10 @@ fn drift_free(view: &MemberView<'_>) -> Option<Statement> {
     let applied = view.report.applied.as_ref()?;
     Some(match applied.drift.first() {
         Some(first) => {
-            let text = format!("{} differs at {}; set spec.drift.mode: Correct, or undo the change", first.kind, first.path);
+            let text = format!(
+                "{} differs at {}; set spec.drift.mode: Correct, or undo the change",
+                first.kind, first.path
+            );
             Statement::new(kind, false, Reason::Drifted, text)
         }
         None => Statement::new(kind, true, Reason::NoDrift, "nobody changed what is ours"),
@@ -285,7 +341,8 @@ pub(in crate::hub) fn addresses(view: &MemberView<'_>) -> Vec<String> {
     if let Some(host) = view.host {
         let ports = view.workloads.unwrap_or_default().iter().flat_map(|workload| &workload.ports);
         let offset = |port: u16| i32::from(port) + host.port_offset;
-        let all: BTreeSet<String> = ports.map(|port| format!("{}:{}", bracketed(&host.address), offset(port.port))).collect();
+        let all: BTreeSet<String> =
+            ports.map(|port| format!("{}:{}", bracketed(&host.address), offset(port.port))).collect();
         return all.into_iter().collect();
     }
     let all: BTreeSet<&String> = observed.addresses.values().flatten().collect();
@@ -297,7 +354,10 @@ fn bracketed(address: &str) -> String {
 }
 
 /// What a Gateway's status says of its workloads in these members.
-pub(in crate::hub) fn gateway_facts<'a>(id: &GatewayId, members: impl Iterator<Item = (&'a str, MemberView<'a>)>) -> GatewayFacts {
+pub(in crate::hub) fn gateway_facts<'a>(
+    id: &GatewayId,
+    members: impl Iterator<Item = (&'a str, MemberView<'a>)>,
+) -> GatewayFacts {
     let key = (id.namespace.clone(), id.name.clone());
     let mut addresses = BTreeSet::new();
     let mut waiting = Vec::new();
@@ -310,7 +370,8 @@ pub(in crate::hub) fn gateway_facts<'a>(id: &GatewayId, members: impl Iterator<I
         }
         any = true;
         let ready = observed.and_then(|o| o.gateways.get(&key)).map_or(0, |state| state.ready);
-        let acked = view.config().map_or(0, |c| c.gateways.get(id).map_or(c.counts.acked, |counts| counts.acked));
+        let acked =
+            view.config().map_or(0, |c| c.gateways.get(id).map_or(c.counts.acked, |counts| counts.acked));
         if ready == 0 {
             waiting.push(format!("no proxy is ready in cluster {cluster}"));
         } else if acked == 0 {
