@@ -5,8 +5,9 @@
 
 use crate::plugins::Plugins;
 use crate::process::Shared;
+use bytes::Bytes;
 use futures::future::join_all;
-use gateway_config::{Rejection as Refused, plugins_of};
+use gateway_config::{Rejection as Refused, WasmFilter, plugins_of};
 use gateway_wasm::ModuleKey;
 use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::google::protobuf::Any;
@@ -28,14 +29,23 @@ impl GatewayConsumer {
         Self { shared, plugins, modules: HashMap::new() }
     }
 
-    /// Notes the modules of a listener that is served from the start.
-    pub(crate) fn note_modules(&mut self, listener: &str, modules: impl IntoIterator<Item = ModuleKey>) {
-        self.modules.entry(listener.to_owned()).or_default().extend(modules);
+    /// Notes what a listener needs, in the version that is served or may come to be; gives its plugins.
+    pub(crate) fn note_listener(&mut self, name: &str, packed: &Bytes) -> Vec<Arc<WasmFilter>> {
+        if !names_plugin(packed) {
+            return Vec::new();
+        }
+        let any = Any { type_url: ResourceType::Listener.type_url().to_owned(), value: packed.to_vec() };
+        let plugins = plugins_of(&any);
+        let keys = plugins.iter().map(|plugin| ModuleKey::of(&plugin.module));
+        self.modules.entry(name.to_owned()).or_default().extend(keys);
+        plugins
     }
 
-    fn forget_modules(&mut self, removals: &[String]) {
+    /// Forgets what no listener needs any more.
+    fn forget_modules(&mut self, update: &Update) {
         let before = self.modules.len();
-        self.modules.retain(|listener, _| !removals.contains(listener));
+        let plain = |name: &String| update.upserts.iter().any(|u| u.name == *name && !names_plugin(&u.value));
+        self.modules.retain(|listener, _| !update.removals.contains(listener) && !plain(listener));
         if self.modules.len() != before {
             self.plugins.retain(&self.modules.values().flatten().cloned().collect());
         }
@@ -49,15 +59,13 @@ impl Consumer for GatewayConsumer {
             return None;
         }
         let mut waiting = Vec::new();
-        for upsert in update.upserts.iter().filter(|upsert| names_plugin(&upsert.value)) {
-            let packed = Any { type_url: update.kind.type_url().to_owned(), value: upsert.value.to_vec() };
-            for plugin in plugins_of(&packed) {
-                self.modules.entry(upsert.name.clone()).or_default().insert(ModuleKey::of(&plugin.module));
+        for upsert in &update.upserts {
+            for plugin in self.note_listener(&upsert.name, &upsert.value) {
                 let (plugins, listener) = (self.plugins.clone(), upsert.name.clone());
                 waiting.push(async move {
                     let failed = plugins.prepare(&plugin).await.err()?;
                     let message = format!("plugin {:?} cannot be used: {}", plugin.name, chain(&failed));
-                    Some(Rejection { name: listener, message })
+                    Some(Rejection { transient: failed.is_transient(), ..Rejection::new(listener, message) })
                 });
             }
         }
@@ -69,7 +77,7 @@ impl Consumer for GatewayConsumer {
     async fn apply(&mut self, update: Update) -> Applied {
         let kind = update.kind;
         if kind == ResourceType::Listener {
-            self.forget_modules(&update.removals);
+            self.forget_modules(&update);
         }
         let names: Vec<String> = update.upserts.iter().map(|upsert| upsert.name.clone()).collect();
         let upserts = update.upserts.into_iter().map(|upsert| {
@@ -81,7 +89,7 @@ impl Consumer for GatewayConsumer {
         for warning in &compiled.warnings {
             tracing::warn!(%kind, resource = warning.name, warning.message, "field has no effect");
         }
-        let refused = |Refused { name, message }| Rejection { name, message };
+        let refused = |Refused { name, message }| Rejection::new(name, message);
         let mut rejections: Vec<_> = compiled.rejections.into_iter().map(refused).collect();
         if let Some(snapshot) = compiled.snapshot {
             rejections.extend(self.install(snapshot, kind, &names).await);
@@ -118,7 +126,7 @@ impl GatewayConsumer {
             .failures
             .iter()
             .filter(|failure| kind == ResourceType::Listener && names.contains(&failure.listener));
-        own.map(|failure| Rejection { name: failure.listener.clone(), message: chain(failure) }).collect()
+        own.map(|failure| Rejection::new(failure.listener.clone(), chain(failure))).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use gateway_config::{WasmFilter, WasmModule};
 use gateway_wasm::{ModuleKey, WasmError, WasmHost};
-use gateway_xds_client::{RelayClient, RelayError};
+use gateway_xds_client::{Backoff, RelayClient, RelayError};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::io;
@@ -57,6 +57,13 @@ pub(crate) enum PluginError {
     Ending,
 }
 
+impl PluginError {
+    /// Whether the same module may be had later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Fetch { .. } | Self::File { .. })
+    }
+}
+
 /// Gets plugins ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Plugins {
@@ -82,6 +89,18 @@ impl Plugins {
             host.try_out(&plugin.name, &plugin)
         });
         compiled.await.map_err(|_| PluginError::Ending)?.map_err(PluginError::Wasm)
+    }
+
+    /// Makes a plugin of a configuration from disk ready, as often as it takes: nobody sends that configuration again.
+    pub(crate) async fn prepare_in_the_end(self, plugin: Arc<WasmFilter>) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        while let Err(error) = self.prepare(&plugin).await {
+            report(&plugin.name, &error);
+            if !error.is_transient() {
+                return;
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
     }
 
     /// Forgets the modules that are not among those in use.
@@ -133,4 +152,9 @@ impl Plugins {
 
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn report(plugin: &str, error: &PluginError) {
+    let error = error as &dyn std::error::Error;
+    tracing::error!(plugin, error, "plugin of the last good configuration cannot be used");
 }

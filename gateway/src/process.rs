@@ -9,10 +9,11 @@ use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
 use crate::{admin, metrics};
 use anyhow::Context;
+use futures::future::join_all;
 use gateway_config::{Bootstrap, ConfigStore};
 use gateway_proxy::{DrainOptions, Proxy, ProxyOptions};
 use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
-use gateway_wasm::{ModuleKey, WasmHost, WasmLimits};
+use gateway_wasm::{WasmHost, WasmLimits};
 use gateway_xds_api::{ResourceType, pack_encoded};
 use gateway_xds_client::{
     CertificateWatch, Client, ClientOptions, ClientStatus, IdentityOptions, NodeIdentity, RelayClient,
@@ -28,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest that connections are still taken after a drain began: load balancers notice within this time.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the last good configuration waits for its plugins before it is served without those that are missing.
+const PLUGINS_FROM_DISK: Duration = Duration::from_secs(5);
 
 /// What the parts of the process share.
 #[derive(Debug)]
@@ -125,36 +129,32 @@ fn load(last_good: &LastGood) -> (ConfigStore, bool) {
     (store, resources > 0)
 }
 
-/// Serves what came from disk at once. Plugins that are kept too are started; others come from the relay meanwhile, and
-/// their failure policy holds until then.
+/// Serves what came from disk, with the plugins that are there too; others come from the relay later, and their failure
+/// policy holds until then.
 async fn first_configuration(shared: &Arc<Shared>, plugins: Plugins) -> GatewayConsumer {
     let mut consumer = GatewayConsumer::new(shared.clone(), plugins.clone());
     if !shared.started_from_disk {
         return consumer;
     }
-    let snapshot = shared.store.lock().snapshot().clone();
-    for plugin in snapshot.plugins() {
-        consumer.note_modules(FROM_DISK, [ModuleKey::of(&plugin.module)]);
-        let plugins = plugins.clone();
-        tokio::spawn(async move {
-            if let Err(error) = plugins.prepare(&plugin).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    plugin = &*plugin.name,
-                    error,
-                    "plugin of the last good configuration cannot be used"
-                );
-            }
-        });
+    let (snapshot, listeners) = {
+        let store = shared.store.lock();
+        // Not from the snapshot: a listener that waits for its certificate needs its plugins too.
+        let listeners = store.accepted().filter(|(kind, ..)| *kind == ResourceType::Listener);
+        let listeners: Vec<_> = listeners.map(|(_, name, value)| (name.to_owned(), value.clone())).collect();
+        (store.snapshot().clone(), listeners)
+    };
+    let mut preparing = Vec::new();
+    for (listener, value) in listeners {
+        let named = consumer.note_listener(&listener, &value).into_iter();
+        preparing.extend(named.map(|plugin| tokio::spawn(plugins.clone().prepare_in_the_end(plugin))));
     }
+    // Plugins that are on disk are ready soon; serving before would answer by their failure policy.
+    let _ = tokio::time::timeout(PLUGINS_FROM_DISK, join_all(preparing)).await;
     if let Err(error) = shared.proxy.install(snapshot).await {
         tracing::error!(%error, "last good configuration is not served in all parts");
     }
     consumer
 }
-
-/// Stands for all listeners that came from disk, where modules are counted.
-const FROM_DISK: &str = "\0disk";
 
 /// Everything of our types; what is held already is not sent again. Versions are the content's.
 fn subscriptions(shared: &Shared) -> Subscriptions {
@@ -226,5 +226,6 @@ fn client_options(bootstrap: &Bootstrap, certificate: CertificateWatch) -> Clien
             trust_bundle: bootstrap.trust_bundle.clone(),
             certificate,
         },
+        ask_again: Duration::from_secs(30),
     }
 }

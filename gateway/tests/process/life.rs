@@ -148,4 +148,16 @@ async fn plugins_come_from_the_relay_and_a_bad_one_leaves_everything_as_it_was()
         ask(ports.traffic, "GET", "shop.example", "/").await,
         Some((StatusCode::OK, "stamped".into()))
     );
+
+    // After a restart without its relay the plugin comes from disk.
+    let written = async {
+        while !folder.path().join("state/last-good.bin").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the configuration on disk", written).await;
+    gateway.kill();
+    drop(relay);
+    let gateway = Gateway::start(folder.path(), ports);
+    assert_eq!(gateway.until(ports.traffic, "/", StatusCode::OK).await, "stamped");
 }

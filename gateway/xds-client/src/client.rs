@@ -15,11 +15,12 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -36,6 +37,8 @@ pub struct ClientOptions {
     pub node: NodeIdentity,
     /// How the two know each other.
     pub security: Security,
+    /// Time after which resources are asked for again that could not be used for a passing reason.
+    pub ask_again: Duration,
 }
 
 /// How client and server know each other.
@@ -74,6 +77,7 @@ enum Event {
     Prepared(Prepared),
     Renewed,
     Dialled(Channel),
+    AskAgain,
 }
 
 /// One stream with what is under way on it.
@@ -84,6 +88,9 @@ struct Following {
     kinds: BTreeSet<ResourceType>,
     /// The response that waits; while there is one, nothing more is read.
     parked: Option<DeltaDiscoveryResponse>,
+    /// Resources to ask for again, and when.
+    again: BTreeMap<ResourceType, BTreeSet<String>>,
+    again_at: Option<Instant>,
 }
 
 impl<C: Consumer> Client<C> {
@@ -147,11 +154,12 @@ impl<C: Consumer> Client<C> {
                 Event::Response(response) => self.respond(&mut following, response?).await?,
                 Event::Prepared((received, rejections)) => {
                     following.kinds.remove(&received.update.kind);
-                    self.apply(&mut following.stream, received, rejections).await?;
+                    self.apply(&mut following, received, rejections).await?;
                     if let Some(response) = following.parked.take() {
                         self.respond(&mut following, response).await?;
                     }
                 }
+                Event::AskAgain => following.ask_again()?,
                 Event::Renewed => redial = Some(self.options.redial()),
                 // Make before break: the old stream is dropped only now that the server took the new one. What was being
                 // prepared belongs to the old one; the new one sends it again.
@@ -198,7 +206,7 @@ impl<C: Consumer> Client<C> {
             }
         };
         let Some(preparation) = self.consumer.prepare(&received.update) else {
-            return self.apply(&mut following.stream, received, Vec::new()).await;
+            return self.apply(following, received, Vec::new()).await;
         };
         following.kinds.insert(received.update.kind);
         following.preparing.push(preparation.map(|rejections| (received, rejections)).boxed());
@@ -208,7 +216,7 @@ impl<C: Consumer> Client<C> {
     /// Applies what was received, but for what the preparation rejected; then answers and follows new references.
     async fn apply(
         &mut self,
-        stream: &mut Stream,
+        following: &mut Following,
         received: Received,
         mut rejections: Vec<Rejection>,
     ) -> Result<(), ClientError> {
@@ -228,6 +236,8 @@ impl<C: Consumer> Client<C> {
         self.answered += 1;
         self.status.answered(kind, self.subscriptions.held_count(kind), rejection);
         self.status.waiting_for(&self.subscriptions.unanswered());
+        following.note_transient(kind, &rejections, self.options.ask_again);
+        let stream = &mut following.stream;
         stream.send(answer)?;
         for request in stream.session.tell(&self.subscriptions, &applied.wanted, &applied.unwanted) {
             stream.send(request)?;
@@ -238,15 +248,41 @@ impl<C: Consumer> Client<C> {
 
 impl Following {
     fn new(stream: Stream) -> Self {
-        Self { stream, preparing: FuturesUnordered::new(), kinds: BTreeSet::new(), parked: None }
+        Self {
+            stream,
+            preparing: FuturesUnordered::new(),
+            kinds: BTreeSet::new(),
+            parked: None,
+            again: BTreeMap::new(),
+            again_at: None,
+        }
     }
 
     async fn next(&mut self) -> Event {
         tokio::select! {
             biased;
             Some(prepared) = self.preparing.next() => Event::Prepared(prepared),
+            () = until(self.again_at) => Event::AskAgain,
             response = self.stream.next(), if self.parked.is_none() => Event::Response(response),
         }
+    }
+
+    /// Notes what was rejected for a passing reason, to be asked for after a while.
+    fn note_transient(&mut self, kind: ResourceType, rejections: &[Rejection], after: Duration) {
+        let transient = rejections.iter().filter(|rejection| rejection.transient);
+        let names: BTreeSet<String> = transient.map(|rejection| rejection.name.clone()).collect();
+        if !names.is_empty() {
+            self.again.entry(kind).or_default().extend(names);
+            self.again_at.get_or_insert(Instant::now() + after);
+        }
+    }
+
+    fn ask_again(&mut self) -> Result<(), ClientError> {
+        self.again_at = None;
+        for (kind, names) in std::mem::take(&mut self.again) {
+            self.stream.send(Session::ask_again(kind, names.into_iter().collect()))?;
+        }
+        Ok(())
     }
 }
 
@@ -315,6 +351,14 @@ async fn renewed(certificate: &mut Option<CertificateWatch>) {
 async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends at a moment; never without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

@@ -39,6 +39,16 @@ pub struct Rejection {
     pub name: String,
     /// Lower-case text that names the field and the remedy.
     pub message: String,
+    /// The same version may be good later, as where a plugin could not be fetched: it is asked for again after a while.
+    pub transient: bool,
+}
+
+impl Rejection {
+    /// A rejection of what this version says; only another version can be good.
+    #[must_use]
+    pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into(), transient: false }
+    }
 }
 
 impl fmt::Display for Rejection {

@@ -113,6 +113,16 @@ impl Session {
         }
     }
 
+    /// Asks for resources again whatever the server believes this client has (xDS: it must answer names that are subscribed).
+    #[must_use]
+    pub fn ask_again(kind: ResourceType, names: Vec<String>) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: names,
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
     /// The answer to a response of a type that was never subscribed.
     #[must_use]
     pub fn refuse_type(type_url: String, nonce: String) -> DeltaDiscoveryRequest {

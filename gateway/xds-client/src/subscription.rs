@@ -91,7 +91,7 @@ impl Subscriptions {
                     upserts.insert(name, upsert);
                 }
                 Ok(_) => {}
-                Err(message) => malformed.push(Rejection { name, message: message.to_owned() }),
+                Err(message) => malformed.push(Rejection::new(name, message)),
             }
         }
         let removed_names = response.removed_resource_names.into_iter().map(|name| name.name);

@@ -56,7 +56,7 @@ fn held(subscriptions: &Subscriptions, kind: ResourceType) -> Vec<(String, Strin
 }
 
 fn reject(name: &str) -> Rejection {
-    Rejection { name: name.into(), message: "field x is wrong".into() }
+    Rejection::new(name, "field x is wrong")
 }
 
 fn take(
@@ -177,8 +177,7 @@ fn a_long_nack_is_cut_and_counts_the_rest() {
         nonce: "1".into(),
         malformed: vec![],
     };
-    let rejections: Vec<_> =
-        (0..2000).map(|i| Rejection { name: format!("c{i}"), message: "x".repeat(100) }).collect();
+    let rejections: Vec<_> = (0..2000).map(|i| Rejection::new(format!("c{i}"), "x".repeat(100))).collect();
     let message = Session::answer(&received, &rejections).error_detail.unwrap().message;
     assert!(message.len() < 70_000, "{}", message.len());
     let last = message.lines().last().unwrap();

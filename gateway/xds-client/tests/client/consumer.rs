@@ -47,7 +47,7 @@ impl Consumer for Recorder {
             applied.unwanted = removed.filter(|name| self.clusters.remove(*name)).map(endpoints).collect();
         }
         self.applied.send(update).unwrap();
-        let reject = |upsert: Upsert| Rejection { name: upsert.name, message: "it is bad".into() };
+        let reject = |upsert: Upsert| Rejection::new(upsert.name, "it is bad");
         applied.rejections = bad.into_iter().map(reject).collect();
         applied
     }

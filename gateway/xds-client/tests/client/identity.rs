@@ -118,7 +118,8 @@ async fn the_stream_moves_to_a_renewed_certificate_before_the_old_one_is_left() 
         trust_bundle: files.path().join("ca.crt"),
         certificate: identity.watch(),
     };
-    let options = ClientOptions { address: server.address.to_string(), node: node(), security };
+    let options =
+        ClientOptions { address: server.address.to_string(), node: node(), security, ask_again: HOUR };
     let (recorder, _updates) = Recorder::new();
     let client = Client::new(options, Subscriptions::new(&[Cluster]), recorder);
     let cancel = CancellationToken::new();

@@ -36,8 +36,12 @@ async fn start(gate: Option<oneshot::Receiver<Vec<Rejection>>>) -> Running {
     let server = AdsServer::start(None).await;
     let (mut recorder, updates) = Recorder::new();
     recorder.gate = gate;
-    let options =
-        ClientOptions { address: server.address.to_string(), node: node(), security: Security::Plaintext };
+    let options = ClientOptions {
+        address: server.address.to_string(),
+        node: node(),
+        security: Security::Plaintext,
+        ask_again: Duration::from_millis(50),
+    };
     let client = Client::new(options, Subscriptions::new(&[Cluster, Listener, VirtualHost]), recorder);
     let (status, cancel) = (client.status(), CancellationToken::new());
     let running = tokio::spawn(client.run(cancel.clone()));
@@ -161,11 +165,18 @@ async fn other_types_go_on_while_a_listener_is_being_prepared_and_its_order_stay
     assert_eq!(stream.answer().await.response_nonce, "2");
     // A newer listener must not overtake the one that is being prepared.
     stream.send(Listener, "3", &[("l", "2")], &[]).await;
-    open.send(vec![Rejection { name: "m".into(), message: "plugin x cannot be fetched".into() }]).unwrap();
+    open.send(vec![Rejection { transient: true, ..Rejection::new("m", "plugin x cannot be fetched") }])
+        .unwrap();
     assert_eq!(running.applied().await, (Listener, vec!["l".into()], vec![]));
     let answer = stream.answer().await;
     assert_eq!(answer.response_nonce, "1");
     assert_eq!(answer.error_detail.unwrap().message, "m: plugin x cannot be fetched");
     assert_eq!(running.applied().await, (Listener, vec!["l".into()], vec![]));
     assert_eq!(stream.answer().await.response_nonce, "3");
+    // What could not be fetched may be there later.
+    let again = stream.request().await;
+    assert_eq!(
+        (again.type_url.as_str(), again.resource_names_subscribe),
+        (Listener.type_url(), vec!["m".to_owned()])
+    );
 }
