@@ -37,7 +37,7 @@ pub struct DemoBackendArgs {
 ///
 /// # Errors
 /// Where the address cannot be bound.
-pub async fn run(args: DemoBackendArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: DemoBackendArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|e| anyhow::anyhow!("cannot listen on {}: {e}; free the port or choose another with --listen", args.listen))?;

@@ -44,7 +44,7 @@ pub struct UpArgs {
 ///
 /// # Errors
 /// Where the folder cannot be read, a port is taken, or the fleet does not come up in time.
-pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     init_logs(&LogOptions { filter: args.log.clone(), format: LogFormat::Text }).context("cannot set logging up")?;
     let folder = args.folder.canonicalize().with_context(|| format!("no folder {}", args.folder.display()))?;
     let options = EmbeddedOptions {

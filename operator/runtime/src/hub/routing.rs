@@ -43,6 +43,8 @@ pub(super) struct Routing {
     resolver: Resolver,
     configs: BTreeMap<FleetKey, Arc<FleetConfig>>,
     owners: BTreeMap<GatewayId, FleetKey>,
+    /// Whether the hub's own Services and Secrets are all that any member has.
+    known: bool,
     pub(super) seen: Seen,
 }
 
@@ -59,6 +61,7 @@ impl Routing {
             resolver: Resolver::new(options),
             configs: BTreeMap::new(),
             owners: BTreeMap::new(),
+            known: false,
             seen: Seen::default(),
         }
     }
@@ -67,6 +70,14 @@ impl Routing {
     pub(super) fn apply(&mut self, change: Change) {
         self.seen.apply(&change);
         self.resolver.apply(change);
+    }
+
+    /// Tells whether a Service or Secret that the hub does not see exists nowhere.
+    pub(super) fn set_known(&mut self, known: bool) {
+        if self.known != known {
+            self.known = known;
+            self.resolver.apply(Change::Known { services: known, secrets: known });
+        }
     }
 
     /// Resolves what changed.
