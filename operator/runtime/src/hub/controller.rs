@@ -153,9 +153,17 @@ impl Controller {
                 self.take_report(&member, report);
             }
             if self.listed.len() == SOURCES.len() {
+                self.routing.set_known(self.sees_all_members());
                 self.settle().await;
             }
         }
+    }
+
+    /// Whether every member's Services and Secrets are on the hub's own API server. With a cluster elsewhere they are not:
+    /// what the hub lacks may exist there, and the relay there says what does not.
+    fn sees_all_members(&self) -> bool {
+        let here = |cluster: &Arc<crds::FleetCluster>| cluster.spec.local || cluster.spec.mode == crds::ClusterMode::Host;
+        self.options.objects.client().is_some() && !self.clusters.is_empty() && self.clusters.values().all(here)
     }
 
     fn take(&mut self, input: Input) {
