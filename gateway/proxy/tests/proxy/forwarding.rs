@@ -243,6 +243,11 @@ async fn every_request_is_logged_once_with_its_end() {
     client.get("/dead").await;
     client.get("/nothing").await;
     crate::client::raw(gateway.address, b"GET / HTTP/1.1\r\n\r\n").await;
+    gateway
+        .until("the refusal is counted", |gateway| {
+            gateway.metric("gatefleet_http_requests_refused_total", "") == 1
+        })
+        .await;
     drop(gateway);
     let text = std::fs::read_to_string(&folder).unwrap();
     std::fs::remove_file(&folder).unwrap();
