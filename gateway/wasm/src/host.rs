@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use wasmtime::{
     Config, Engine, EngineWeak, InstanceAllocationStrategy, InstancePre, Linker, OptLevel,
@@ -89,8 +89,8 @@ pub struct WasmHost {
 type DataKey = (Box<str>, ModuleKey);
 
 struct Shared {
-    engine: Engine,
-    linker: Linker<HostState>,
+    /// Made for the first plugin: a gateway without plugins pays nothing.
+    runtime: OnceLock<Runtime>,
     limits: WasmLimits,
     metrics: Arc<PluginMetrics>,
     modules: Mutex<HashMap<ModuleKey, Arc<Module>>>,
@@ -105,29 +105,17 @@ impl fmt::Debug for WasmHost {
 }
 
 impl WasmHost {
-    /// Makes the engine and starts its clock.
-    ///
-    /// # Errors
-    /// Where the machine does not allow it.
-    pub fn new(limits: WasmLimits) -> Result<Self, WasmError> {
-        let engine = engine(&limits).map_err(|error| WasmError::Engine(error.into()))?;
-        let mut linker = Linker::new(&engine);
-        calls::link(&mut linker)
-            .and_then(|()| wasi::link(&mut linker))
-            .map_err(|e| WasmError::Engine(e.into()))?;
-        let clock = engine.weak();
-        let started =
-            std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || keep_time(&clock));
-        started.map_err(|error| WasmError::Engine(error.into()))?;
+    /// A host; its engine is made for the first plugin.
+    #[must_use]
+    pub fn new(limits: WasmLimits) -> Self {
         let shared = Shared {
-            engine,
-            linker,
+            runtime: OnceLock::new(),
             limits,
             metrics: Arc::default(),
             modules: Mutex::default(),
             data: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Exports what plugins count.
@@ -153,10 +141,11 @@ impl WasmHost {
         if size > limit {
             return Err(WasmError::TooLarge { size, limit });
         }
-        let compiled = wasmtime::Module::from_binary(&self.shared.engine, bytes);
+        let runtime = self.shared.runtime()?;
+        let compiled = wasmtime::Module::from_binary(&runtime.engine, bytes);
         let compiled = compiled.map_err(|error| WasmError::Compile(error.into()))?;
         let abi = abi_of(&compiled)?;
-        let ready = self.shared.linker.instantiate_pre(&compiled).map_err(|e| WasmError::Import(e.into()))?;
+        let ready = runtime.linker.instantiate_pre(&compiled).map_err(|e| WasmError::Import(e.into()))?;
         let module = Arc::new(Module { abi, ready, key: key.clone() });
         self.shared.modules.lock().insert(key, module.clone());
         Ok(module)
@@ -199,6 +188,39 @@ impl WasmHost {
             *kept = Arc::downgrade(&fresh);
             fresh
         })
+    }
+}
+
+/// What modules run on.
+struct Runtime {
+    engine: Engine,
+    linker: Linker<HostState>,
+}
+
+impl Shared {
+    fn runtime(&self) -> Result<&Runtime, WasmError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let runtime = Runtime::start(&self.limits)?;
+        // Two first plugins at once: one of the engines is dropped, and its clock ends with it.
+        Ok(self.runtime.get_or_init(|| runtime))
+    }
+}
+
+impl Runtime {
+    /// Makes the engine and starts its clock.
+    fn start(limits: &WasmLimits) -> Result<Self, WasmError> {
+        let engine = engine(limits).map_err(|error| WasmError::Engine(error.into()))?;
+        let mut linker = Linker::new(&engine);
+        calls::link(&mut linker)
+            .and_then(|()| wasi::link(&mut linker))
+            .map_err(|e| WasmError::Engine(e.into()))?;
+        let clock = engine.weak();
+        let started =
+            std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || keep_time(&clock));
+        started.map_err(|error| WasmError::Engine(error.into()))?;
+        Ok(Self { engine, linker })
     }
 }
 

@@ -27,7 +27,7 @@ const STAMP: &str = include_str!("guests/stamp.wat");
 const HOLD: &str = include_str!("guests/hold.wat");
 
 fn host() -> WasmHost {
-    WasmHost::new(WasmLimits { instances: 16, memory_bytes: 4 << 20, ..WasmLimits::default() }).unwrap()
+    WasmHost::new(WasmLimits { instances: 16, memory_bytes: 4 << 20, ..WasmLimits::default() })
 }
 
 /// A plugin of a guest, its module compiled.

@@ -53,8 +53,7 @@ fn modules_that_are_no_plugins_are_refused_by_reason() {
     let key = || ModuleKey::of(&WasmModule::File("x".into()));
     let said = chain(&host.prepare(key(), b"\0asm nonsense").unwrap_err());
     assert!(said.contains("cannot be compiled"), "{said}");
-    let small =
-        WasmHost::new(WasmLimits { module_bytes: 10, instances: 4, ..WasmLimits::default() }).unwrap();
+    let small = WasmHost::new(WasmLimits { module_bytes: 10, instances: 4, ..WasmLimits::default() });
     let said = chain(&small.prepare(key(), &[0; 11]).unwrap_err());
     assert_eq!(said, "module has 11 bytes, at most 10 are allowed");
 }
@@ -92,8 +91,7 @@ fn start_functions_that_never_end_or_eat_memory_are_cut_off() {
         memory_bytes: 2 << 20,
         start: std::time::Duration::from_millis(50),
         ..WasmLimits::default()
-    })
-    .unwrap();
+    });
     let rest = r#"(memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
         (func (export "malloc") (param i32) (result i32) (i32.const 0))"#;
     for (body, reason) in [
