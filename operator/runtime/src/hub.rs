@@ -78,14 +78,27 @@ pub async fn run(options: HubOptions, stop: CancellationToken) {
         // A folder has one reader.
         return lead(&options, "local".to_owned(), 1, stop).await;
     };
-    let mut epoch = lease::elect(client.clone(), &options.namespace, LEASE, &options.identity);
+    let (epoch, election) = lease::elect(client.clone(), &options.namespace, LEASE, &options.identity);
+    lead_in_turn(&options, &client, epoch, stop).await;
+    if let Err(error) = election.await {
+        tracing::error!(%error, "the election ended badly");
+    }
+}
+
+/// Leads whenever the election says so, until `stop`.
+async fn lead_in_turn(
+    options: &HubOptions,
+    client: &kube::Client,
+    mut epoch: tokio::sync::watch::Receiver<Option<i64>>,
+    stop: CancellationToken,
+) {
     loop {
         let now = *epoch.borrow_and_update();
         match now {
             Some(now) => {
-                let Some(hub) = stop.run_until_cancelled(hub_id(&client)).await else { return };
+                let Some(hub) = stop.run_until_cancelled(hub_id(client)).await else { return };
                 let reign = stop.child_token();
-                let leading = lead(&options, hub, now, reign.clone());
+                let leading = lead(options, hub, now, reign.clone());
                 tokio::pin!(leading);
                 tokio::select! {
                     () = &mut leading => return,

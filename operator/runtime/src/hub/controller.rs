@@ -162,8 +162,12 @@ impl Controller {
     /// Whether every member's Services and Secrets are on the hub's own API server. With a cluster elsewhere they are not:
     /// what the hub lacks may exist there, and the relay there says what does not.
     fn sees_all_members(&self) -> bool {
-        let here = |cluster: &Arc<crds::FleetCluster>| cluster.spec.local || cluster.spec.mode == crds::ClusterMode::Host;
-        self.options.objects.client().is_some() && !self.clusters.is_empty() && self.clusters.values().all(here)
+        let here = |cluster: &Arc<crds::FleetCluster>| {
+            cluster.spec.local || cluster.spec.mode == crds::ClusterMode::Host
+        };
+        self.options.objects.client().is_some()
+            && !self.clusters.is_empty()
+            && self.clusters.values().all(here)
     }
 
     fn take(&mut self, input: Input) {

@@ -9,6 +9,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Others may take the Lease this long after they last saw it renewed.
@@ -18,13 +19,14 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Between attempts.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Takes part in the election until the receiver is dropped. The epoch while we lead, none otherwise.
+/// Takes part in the election until the receiver is dropped. The epoch while we lead, none otherwise; and the task, which lets
+/// the next one take over at once before it ends.
 pub(super) fn elect(
     client: Client,
     namespace: &str,
     name: &str,
     identity: &str,
-) -> watch::Receiver<Option<i64>> {
+) -> (watch::Receiver<Option<i64>>, JoinHandle<()>) {
     let (sender, receiver) = watch::channel(None);
     let candidate = Candidate {
         api: Api::namespaced(client, namespace),
@@ -32,8 +34,8 @@ pub(super) fn elect(
         identity: identity.to_owned(),
         observer: Observer { identity: identity.to_owned(), seen: None },
     };
-    tokio::spawn(candidate.run(sender));
-    receiver
+    let task = tokio::spawn(candidate.run(sender));
+    (receiver, task)
 }
 
 struct Candidate {

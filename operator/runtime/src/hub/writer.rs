@@ -15,6 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 const RETRY_BASE: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(15);
+/// Tries for an object that is not there.
+const NOT_THERE_TRIES: u32 = 4;
 /// Writes at the same time.
 const PARALLEL: usize = 16;
 
@@ -190,11 +192,15 @@ impl Worker {
                 let _permit = self.permits.acquire().await;
                 attempt(self.objects.clone()).await
             };
-            let again = done.as_ref().is_err_and(|error| !is_final(error));
+            let again = done.as_ref().is_err_and(|error| is_worth_more(error, failures));
             if let Err(error) = &done {
                 let (what, kind, namespace, name) = &target;
                 let error = crate::objects::chain(error);
-                tracing::warn!(what, kind, namespace, name, %error, again, "write failed");
+                if again && failures == 0 {
+                    tracing::debug!(what, kind, namespace, name, %error, "write is tried again");
+                } else {
+                    tracing::warn!(what, kind, namespace, name, %error, again, "write failed");
+                }
             }
             {
                 let mut slots = self.slots.lock();
@@ -219,15 +225,17 @@ impl Worker {
     }
 }
 
-/// Whether trying the same again can never help: the object is gone, or refused as it is.
-fn is_final(error: &ObjectsError) -> bool {
+/// Whether trying the same again may help: not where the object is refused as it is. One that is not there may be on its way:
+/// its status was ready before itself was written.
+fn is_worth_more(error: &ObjectsError, failures: u32) -> bool {
     match error {
         ObjectsError::Api { source, .. } => match source.as_ref() {
-            kube::Error::Api(status) => matches!(status.code, 400 | 404 | 422),
-            _ => false,
+            kube::Error::Api(status) if status.code == 404 => failures < NOT_THERE_TRIES,
+            kube::Error::Api(status) => !matches!(status.code, 400 | 422),
+            _ => true,
         },
-        ObjectsError::Shape { .. } => true,
-        ObjectsError::Conflict { .. } => false,
+        ObjectsError::Shape { .. } => false,
+        ObjectsError::Conflict { .. } => true,
     }
 }
 
