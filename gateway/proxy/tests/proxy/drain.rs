@@ -63,7 +63,9 @@ fn load(address: SocketAddr, http2: bool, healthy: &Arc<AtomicBool>, seen: &Arc<
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// One thread for all clients: hyper's HTTP/2 client, when a GOAWAY comes in between on another thread, gives up a request that it has
+// sent already.
+#[tokio::test]
 async fn a_drain_under_load_loses_nothing() {
     let handled = Arc::new(Mutex::new(HashSet::new()));
     let numbers = Arc::clone(&handled);
