@@ -99,9 +99,8 @@ impl Connection {
 
     /// The configuration for the next request: the newest, also on a connection that is older.
     pub(crate) fn serving(&self) -> Serving {
-        let newest = self.listener.config();
         let mut chosen = self.chosen.borrow_mut();
-        if !Arc::ptr_eq(&chosen.0, &newest) {
+        if let Some(newest) = self.listener.changed_from(&chosen.0) {
             let server_name = self.info.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
             // A chain that is gone serves its connections to their end.
             if let Some(chain) = newest.chains.select(server_name).filter(|chain| self.fits(chain)) {

@@ -101,6 +101,12 @@ impl ListenerState {
         Arc::clone(&self.config.borrow())
     }
 
+    /// The configuration now, where it is not `known`; a request pays for no shared counter otherwise.
+    pub(crate) fn changed_from(&self, known: &Arc<Listener>) -> Option<Arc<Listener>> {
+        let config = self.config.borrow();
+        (!Arc::ptr_eq(&config, known)).then(|| Arc::clone(&config))
+    }
+
     /// Serves by another configuration from now on; connections stay.
     pub(crate) fn swap(&self, config: Arc<Listener>) {
         self.config.replace(config);
