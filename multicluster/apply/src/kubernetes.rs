@@ -11,9 +11,11 @@ mod pin;
 mod prune;
 mod workload;
 
-pub use pin::{MemberPin, ensure_member_kind, own_namespace, read_member, remove_pin, watch_member, write_pin};
+pub use pin::{
+    MemberPin, ensure_member_kind, own_namespace, read_member, remove_pin, watch_member, write_pin,
+};
 
-use crate::observe::{Seen, observed};
+use crate::observe::{Seen, is_settled, observed};
 use crate::{
     Applied, ApplyError, Backend, Change, Desired, Fence, Inventory, MemberKey, ObjectKey, Observed, Outcome,
 };
@@ -102,12 +104,8 @@ impl Backend for KubernetesBackend {
         let pods: Api<Pod> = Api::all(client.clone());
         let deployments = self.caller.run("list Deployments", deployments.list(&labels)).await?.items;
         let services = self.caller.run("list Services", services.list(&labels)).await?.items;
-        let ready = |d: &Deployment| {
-            let status = d.status.clone().unwrap_or_default();
-            status.ready_replicas.unwrap_or(0) >= d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
-        };
         // Pods are read only to say why something is not ready.
-        let pods = if deployments.iter().all(ready) {
+        let pods = if deployments.iter().all(is_settled) {
             Vec::new()
         } else {
             self.caller.run("list Pods", pods.list(&labels.limit(POD_LIMIT))).await?.items

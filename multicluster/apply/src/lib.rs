@@ -28,5 +28,6 @@ pub use backend::{
 pub use host::{HostBackend, HostIdentity, HostOptions, HostTokens};
 pub use inventory::{Inventory, ObjectKey};
 pub use kubernetes::{
-    KubernetesBackend, MemberPin, ensure_member_kind, own_namespace, read_member, remove_pin, watch_member, write_pin,
+    KubernetesBackend, MemberPin, ensure_member_kind, own_namespace, read_member, remove_pin, watch_member,
+    write_pin,
 };

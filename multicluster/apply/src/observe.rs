@@ -63,6 +63,13 @@ fn workload_state(deployment: &Deployment) -> WorkloadState {
     }
 }
 
+/// Whether all pods of a Deployment are there, new and ready. Old pods that are ready prove nothing of the new ones.
+pub(crate) fn is_settled(deployment: &Deployment) -> bool {
+    let total = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
+    let state = workload_state(deployment);
+    state.is_ready() && total <= state.desired
+}
+
 /// Pods that could not even be made: quota, Pod Security, a missing account.
 fn deployment_problem(deployment: &Deployment) -> Option<WorkloadProblem> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
@@ -178,6 +185,20 @@ mod tests {
         assert!(seen.gateways[&key].is_ready());
         assert_eq!(seen.addresses[&key], ["172.16.0.1", "lb.example"].map(str::to_owned).into());
         assert!(seen.problems.is_empty());
+    }
+
+    #[test]
+    fn old_pods_that_are_ready_do_not_hide_new_ones_that_are_not() {
+        let deployment = |status: serde_json::Value| -> Deployment {
+            serde_json::from_value(json!({"metadata": {"name": "edge", "namespace": "n", "generation": 2},
+                "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status}))
+            .unwrap()
+        };
+        let rolling =
+            json!({"replicas": 3, "readyReplicas": 2, "updatedReplicas": 1, "observedGeneration": 2});
+        assert!(!is_settled(&deployment(rolling)));
+        let done = json!({"replicas": 2, "readyReplicas": 2, "updatedReplicas": 2, "observedGeneration": 2});
+        assert!(is_settled(&deployment(done)));
     }
 
     #[test]

@@ -266,7 +266,10 @@ impl ClusterActor {
         };
         if self.current.as_ref() == Some(&access) {
             // Back to the credentials in use, after others that were refused.
-            self.publish(|facts| facts.credential_problem = None);
+            self.publish(|facts| {
+                facts.credential_problem = None;
+                facts.credential_reason = None;
+            });
             return self.probe().await;
         }
         let client = match connect(&access) {
@@ -282,7 +285,10 @@ impl ClusterActor {
         {
             let problem = format!("the new credentials were not taken: {}", error.describe());
             tracing::warn!(cluster = %self.shared.name, %problem, "credentials kept");
-            return self.publish(|facts| facts.credential_problem = Some(problem.clone()));
+            return self.publish(|facts| {
+                facts.credential_problem = Some(problem.clone());
+                facts.credential_reason = Some(reason(error));
+            });
         }
         let kind = access.credential_kind();
         *self.shared.client.lock() = Some(ClientSlot(client));
@@ -291,6 +297,7 @@ impl ClusterActor {
             facts.client_generation += 1;
             facts.credential = Some(kind);
             facts.credential_problem = None;
+            facts.credential_reason = None;
         });
         self.conclude(checked);
     }
@@ -301,6 +308,7 @@ impl ClusterActor {
         let none = self.current.is_none();
         self.publish(|facts| {
             facts.credential_problem = Some(problem.to_owned());
+            facts.credential_reason = None;
             if none {
                 facts.reach = unreachable(&facts.reach, UnreachableReason::NoCredentials, problem.to_owned());
             }

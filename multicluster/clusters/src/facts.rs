@@ -23,6 +23,8 @@ pub struct Facts {
     pub missing_rights: BTreeMap<String, Vec<String>>,
     /// Why new credentials were not taken (the old ones serve on), or why there are none.
     pub credential_problem: Option<String>,
+    /// What the API server said to new credentials that were not taken; none where they were refused unasked.
+    pub credential_reason: Option<UnreachableReason>,
     /// The kind of the credentials in use.
     pub credential: Option<CredentialKind>,
     /// Goes up with every swap of the client: clients and watches of an older generation are stale.

@@ -141,7 +141,7 @@ pub(super) fn cluster_status(
             facts.missing_rights.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect();
     }
     let statements = match (cluster.spec.mode, facts) {
-        (ClusterMode::Push, Some(facts)) => push_statements(facts),
+        (ClusterMode::Push, Some(facts)) => push_statements(cluster, facts),
         (ClusterMode::Push, None) => vec![
             Statement::new(ConditionType::Reachable, Truth::Unknown, Reason::Pending, "not asked yet"),
             Statement::new(ConditionType::Authorized, Truth::Unknown, Reason::Pending, "not asked yet"),
@@ -188,21 +188,30 @@ fn ready(cluster: &FleetCluster, obstacle: Option<Statement>, twin: Option<&Clus
     }
 }
 
-fn push_statements(facts: &Facts) -> Vec<Statement> {
+fn push_statements(cluster: &FleetCluster, facts: &Facts) -> Vec<Statement> {
+    let place = credentials_place(cluster);
     let reachable = match &facts.reach {
         Reach::Unknown => {
             Statement::new(ConditionType::Reachable, Truth::Unknown, Reason::Pending, "not asked yet")
         }
         Reach::Reachable { .. } => {
-            let text = match &facts.credential_problem {
-                Some(problem) => format!("the earlier credentials serve on: {problem}"),
-                None => "the API server answers".to_owned(),
+            let (reason, text) = match (&facts.credential_problem, facts.credential_reason) {
+                (None, _) => (Reason::Connected, "the API server answers".to_owned()),
+                (Some(problem), None) => {
+                    (Reason::CredentialsForbidden, format!("the earlier credentials serve on: {problem}"))
+                }
+                (Some(problem), Some(said)) => {
+                    let (reason, remedy) = explain(said, facts);
+                    (reason, format!("the earlier credentials serve on: {place}{problem}{remedy}"))
+                }
             };
-            Statement::new(ConditionType::Reachable, true, Reason::Connected, text)
+            Statement::new(ConditionType::Reachable, true, reason, text)
         }
         Reach::Unreachable { reason, message, .. } => {
             let (reason, remedy) = explain(*reason, facts);
-            Statement::new(ConditionType::Reachable, false, reason, format!("{message}{remedy}"))
+            // A refusal names its Secret itself.
+            let place = if message.starts_with("Secret ") { "" } else { place.as_str() };
+            Statement::new(ConditionType::Reachable, false, reason, format!("{place}{message}{remedy}"))
         }
     };
     let missing: BTreeSet<&String> = facts.missing_rights.values().flatten().collect();
@@ -226,6 +235,14 @@ fn push_statements(facts: &Facts) -> Vec<Statement> {
         Statement::new(ConditionType::Authorized, false, Reason::PermissionsMissing, text)
     };
     vec![reachable, authorized]
+}
+
+/// Where the credentials come from, to begin a message with.
+fn credentials_place(cluster: &FleetCluster) -> String {
+    match access_source(cluster) {
+        Ok(AccessSource::Secret { namespace, name, .. }) => format!("Secret {namespace}/{name}: "),
+        _ => String::new(),
+    }
 }
 
 fn explain(reason: UnreachableReason, facts: &Facts) -> (Reason, &'static str) {
@@ -298,9 +315,23 @@ mod tests {
         let status = cluster_status(&cluster(), Some(&facts), None, Timestamp::now());
         let (truth, reason, message) = condition(&status, ConditionType::Reachable);
         assert_eq!((truth.as_str(), reason.as_str()), ("False", "Unauthorized"));
-        assert!(message.contains("renew the token"));
+        assert!(message.contains("renew the token") && message.contains("Secret fleet/a"), "{message}");
         assert_eq!(condition(&status, ConditionType::Authorized).0, "Unknown");
         assert_eq!(condition(&status, ConditionType::Ready).0, "False");
+    }
+
+    #[test]
+    fn new_credentials_that_fail_are_told_while_the_old_ones_serve_on() {
+        let facts = Facts {
+            reach: Reach::Reachable { since: Timestamp::now() },
+            credential_problem: Some("the new credentials were not taken: Unauthorized".into()),
+            credential_reason: Some(UnreachableReason::Unauthorized),
+            ..Facts::default()
+        };
+        let status = cluster_status(&cluster(), Some(&facts), None, Timestamp::now());
+        let (truth, reason, message) = condition(&status, ConditionType::Reachable);
+        assert_eq!((truth.as_str(), reason.as_str()), ("True", "Unauthorized"));
+        assert!(message.contains("Secret fleet/a") && message.contains("serve on"), "{message}");
     }
 
     #[test]
