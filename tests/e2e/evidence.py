@@ -20,7 +20,9 @@ def clear() -> None:
 
 
 def keep(scenario: str, clusters: list[Kube]) -> Path:
-    """Writes what can be had; a cluster that does not answer is left out."""
+    """Writes what can be had, once for each scenario; a cluster that does not answer is left out."""
+    if (FOLDER / scenario).exists():
+        return FOLDER / scenario
     for kube in clusters:
         folder = FOLDER / scenario / kube.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 
 from e2e import bad_input, client, evidence, kinds, objects
-from e2e.kube import Kube, WaitError, condition, wait_for
+from e2e.kube import Kube, WaitError, condition, on_timeout, wait_for
 from e2e.world import CLUSTER, SYSTEM, World
 from runner.report import Result
 
 FLEET_LABEL = f"gatefleet.dev/fleet={objects.FLEET}"
 OWNED = "deployments,services,configmaps,serviceaccounts,secrets,hpa,pdb,roles,rolebindings,leases,fleetmembers,fleetrevisions,pods"
 Scenario = Callable[[World], None]
+ERRORS = (WaitError, RuntimeError, OSError, LookupError, StopIteration, ValueError, http.client.HTTPException, subprocess.SubprocessError)
 
 
 def run() -> Result:
@@ -41,13 +42,17 @@ def wanted() -> list[Scenario]:
 
 
 def attempt(scenario: Scenario, world: World) -> None:
-    """Runs one scenario. An error in it is one failed check that tells what happened; then the clusters' state is kept."""
+    """Runs one scenario. An error in it is one failed check that tells what happened; the clusters' state is kept."""
     name, failed, began = scenario.__name__, world.result.failed, time.monotonic()
     print(f" - {name}", flush=True)
+    # A wait that ran out is looked at before the scenario puts things right again.
+    on_timeout(lambda: evidence.keep(name, world.members()))
     try:
         scenario(world)
-    except (WaitError, RuntimeError, OSError, KeyError, StopIteration, ValueError, http.client.HTTPException, subprocess.SubprocessError) as error:
+    except ERRORS as error:
         world.result.check(name, False, f"{type(error).__name__}: {error}")
+    finally:
+        on_timeout(None)
     if world.result.failed > failed:
         print(f"   kept: {evidence.keep(name, world.members())}", flush=True)
     world.result.figures[f"{name}_seconds"] = round(time.monotonic() - began, 1)
@@ -86,7 +91,7 @@ def edits(world: World) -> None:
     world.alpha.apply(objects.route(1, 1))
     parents = (world.alpha.get("httproute", "shop", objects.APPS) or {}).get("status", {}).get("parents", [])  # type: ignore[attr-defined]
     accepted = [c for p in parents for c in p["conditions"] if c["type"] == "Accepted" and c["status"] == "True"]
-    world.result.check("the HTTPRoute is Accepted", bool(accepted), str(parents)[:200])
+    world.result.check("the HTTPRoute is Accepted", bool(accepted), "" if accepted else str(parents))
 
 
 def plugin_acts(world: World) -> None:
@@ -195,6 +200,7 @@ SCENARIOS: list[Scenario] = [
     bad_input.unknown_cluster,
     bad_input.missing_service,
     bad_input.wrong_credentials,
+    bad_input.lost_credentials,
     bad_input.unreachable_server,
     bad_input.missing_image,
     scales,

@@ -3,6 +3,7 @@
 """kubectl against one cluster, every call with a limit."""
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import time
@@ -60,6 +61,15 @@ class Kube:
         return list(found["items"]) if found else []  # type: ignore[arg-type]
 
 
+_at_timeout: Callable[[], object] | None = None
+
+
+def on_timeout(action: Callable[[], object] | None) -> None:
+    """What happens when a wait runs out, before anything is put right again."""
+    global _at_timeout
+    _at_timeout = action
+
+
 def wait_for(what: str, test: Callable[[], object], limit: float, every: float = 0.5) -> object:
     """Repeats a test until it yields something true; what it raises or yields last is told when time is up."""
     end = time.monotonic() + limit
@@ -69,9 +79,11 @@ def wait_for(what: str, test: Callable[[], object], limit: float, every: float =
             last = test()
             if last:
                 return last
-        except (RuntimeError, OSError, KeyError, subprocess.TimeoutExpired) as error:
+        except (RuntimeError, OSError, LookupError, ValueError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
             last = error
         time.sleep(every)
+    if _at_timeout:
+        _at_timeout()
     raise WaitError(f"waited {limit:.0f} s for {what}; last: {last}")
 
 

@@ -44,8 +44,8 @@ def fleet(clusters: list[str], plugin: str = "", minimum: int = 2, maximum: int 
             "drainSeconds": 10,
         },
         "configSources": [
-            {"name": "routes", "gatewayAPI": {"namespaces": {}}},
-            {"name": "ingresses", "ingress": {"ingressClassName": ""}},
+            {"name": "routes", "gatewayAPI": {"gatewayClassName": "gatefleet"}},
+            {"name": "ingresses", "ingress": {"ingressClassName": "gatefleet"}},
         ],
         "overrides": [
             {

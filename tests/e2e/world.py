@@ -58,6 +58,8 @@ class World:
             "image": image_values(self.images["gatefleet"]),
             "gateway": {"image": image_values(self.images["gateway"])},
             "plainHttpRegistries": [self.registry()],
+            # The Ingress of the suites names no class, as in every introduction.
+            "ingressClass": {"default": True},
             "replicas": 2 if roles == "hub" else 1,
         }
         path = ROOT / "target" / "e2e-values.json"
