@@ -81,7 +81,10 @@ impl Embedded {
             LocalRelayOptions {
                 state_dir: state.join("relay"),
                 plain_http_registries: Vec::new(),
-                cluster_sockets: (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+                cluster_sockets: (
+                    SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                    SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                ),
                 service: "localhost".to_owned(),
             },
             LocalObjects::Hosts(stores.clone()),

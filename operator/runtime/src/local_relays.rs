@@ -82,14 +82,17 @@ impl LocalRelays {
     }
 
     fn launch(&self, request: RelayRequest, own_cluster: bool) -> Result<Running, String> {
-        let authority = ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
+        let authority =
+            ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
         let objects = self.objects_of(&request.member.cluster)?;
         let (addresses, names, dial) = self.places(own_cluster);
         let xds = bind(addresses.0)?;
         let issuer = bind(addresses.1)?;
         let (xds_port, issuer_port) = (port_of(&xds), port_of(&issuer));
-        let fleet =
-            FleetName { namespace: request.member.fleet_namespace.clone(), name: request.member.fleet.clone() };
+        let fleet = FleetName {
+            namespace: request.member.fleet_namespace.clone(),
+            name: request.member.fleet.clone(),
+        };
         let attestor = self.attestor(own_cluster, &objects, &authority, &fleet);
         let fetcher = Fetcher::new(FetcherOptions {
             cache: self.options.state_dir.join("plugins"),
@@ -137,7 +140,11 @@ impl LocalRelays {
     /// Addresses to listen on, names for the certificate, and the host that gateways dial.
     fn places(&self, own_cluster: bool) -> ((SocketAddr, SocketAddr), Vec<String>, String) {
         if own_cluster {
-            return (self.options.cluster_sockets, server_names(&self.options.service), self.options.service.clone());
+            return (
+                self.options.cluster_sockets,
+                server_names(&self.options.service),
+                self.options.service.clone(),
+            );
         }
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let local = Ipv4Addr::LOCALHOST.to_string();
@@ -168,7 +175,8 @@ impl RelayHost for LocalRelays {
         let own_cluster = request.mode != ClusterMode::Host;
         let mut running = self.running.lock();
         if let Some(held) = running.get(&member) {
-            let authority = ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
+            let authority =
+                ClusterAuthority::from_pem(request.authority).map_err(|e| crate::objects::chain(&e))?;
             let replaced = held.relay.replace_authority(authority, request.trust_bundle);
             return replaced.map(|()| held.endpoint.clone()).map_err(|e| crate::objects::chain(&e));
         }
@@ -215,7 +223,8 @@ fn bind_options(own_cluster: bool, host: Option<HostSpec>) -> BindOptions {
 
 /// The name that every relay's certificate has, and its Service `name.namespace.svc` in all forms.
 pub(crate) fn server_names(service: &str) -> Vec<String> {
-    let mut names = vec![RELAY_SERVER_NAME.to_owned(), service.to_owned(), format!("{service}.cluster.local")];
+    let mut names =
+        vec![RELAY_SERVER_NAME.to_owned(), service.to_owned(), format!("{service}.cluster.local")];
     names.extend(service.strip_suffix(".svc").map(str::to_owned));
     names
 }

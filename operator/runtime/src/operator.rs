@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// Where arguments do not fit, no API server is configured, or a port is taken.
 pub async fn operator(args: OperatorArgs) -> anyhow::Result<()> {
-    init_logs(&LogOptions { filter: args.log.clone(), format: args.log_format }).context("cannot set logging up")?;
+    init_logs(&LogOptions { filter: args.log.clone(), format: args.log_format })
+        .context("cannot set logging up")?;
     let shutdown = Shutdown::on_signals().context("cannot handle signals")?;
     let stop = shutdown.requested.clone();
     let mut registry = Registry::default();
@@ -41,7 +42,8 @@ pub async fn operator(args: OperatorArgs) -> anyhow::Result<()> {
     })?;
     let pages = Arc::new(pages(Arc::new(registry), readiness.clone()));
     let pages = tokio::spawn(server.serve(pages, stop.clone()));
-    let client = kube::Client::try_default().await.context("no API server; run in a cluster or set KUBECONFIG")?;
+    let client =
+        kube::Client::try_default().await.context("no API server; run in a cluster or set KUBECONFIG")?;
     if args.has(Role::Hub) {
         started.set(true);
         run_hub(&args, client, metrics, stop.clone()).await?;

@@ -45,7 +45,8 @@ impl RelayName {
     fn read(args: &OperatorArgs) -> anyhow::Result<Self> {
         let fleet = args.fleet.as_deref().and_then(|fleet| fleet.split_once('/'));
         let (namespace, name) = fleet.context("--fleet NAMESPACE/NAME says which fleet a relay serves")?;
-        let cluster = args.cluster.clone().context("--cluster NAME says which FleetCluster a relay runs in")?;
+        let cluster =
+            args.cluster.clone().context("--cluster NAME says which FleetCluster a relay runs in")?;
         Ok(Self {
             fleet: FleetName { namespace: namespace.to_owned(), name: name.to_owned() },
             cluster,

@@ -246,7 +246,11 @@ impl Worker {
                 self.need.apply |= refused && self.applied_at.elapsed() >= APPLY_AGAIN;
             }
             Wake::Relay(report) => self.report.take_relay(&report),
-            Wake::Member(member) => self.report.take_member(member.as_ref().as_ref(), Timestamp::now()),
+            // A relay of this process speaks for itself; what the cluster holds of it is our own echo.
+            Wake::Member(member) if self.relay.is_none() => {
+                self.report.take_member(member.as_ref().as_ref(), Timestamp::now());
+            }
+            Wake::Member(_) => {}
             Wake::Change(first) => {
                 self.note(first);
                 let until = Instant::now() + SETTLE;

@@ -64,8 +64,9 @@ impl Schemas {
         if let Some(KindSchema { schema: Some(schema), .. }) = self.find(api_version, kind) {
             fill(schema, object);
             if let (Some(fields), Some(properties)) = (object.as_object(), schema["properties"].as_object()) {
-                for (name, value) in
-                    fields.iter().filter(|(n, _)| !matches!(n.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+                for (name, value) in fields
+                    .iter()
+                    .filter(|(n, _)| !matches!(n.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
                 {
                     match properties.get(name) {
                         Some(schema) => check(schema, value, name, &mut problems),

@@ -81,8 +81,11 @@ impl KubernetesObjects {
     }
 
     pub(super) async fn list<K: Kind>(&self, scope: Scope) -> Result<Vec<K>, ObjectsError> {
-        let params =
-            ListParams { label_selector: scope.labels, field_selector: scope.fields, ..ListParams::default() };
+        let params = ListParams {
+            label_selector: scope.labels,
+            field_selector: scope.fields,
+            ..ListParams::default()
+        };
         let api = self.dynamic::<K>(scope.namespace.as_deref().unwrap_or_default());
         let list = api.list(&params).await.map_err(|e| api_error::<K>("list", "", "", e))?;
         list.items.into_iter().map(typed).collect()
@@ -160,7 +163,10 @@ impl<K: Kind> Known<K> {
             Event::Apply(object) => vec![self.upsert(object)],
             Event::Delete(object) => {
                 let last = self.objects.remove(&dynamic_names(&object));
-                last.or_else(|| typed(object).ok().map(Arc::new)).map(ObjectEvent::Delete).into_iter().collect()
+                last.or_else(|| typed(object).ok().map(Arc::new))
+                    .map(ObjectEvent::Delete)
+                    .into_iter()
+                    .collect()
             }
             Event::Init => {
                 // A list that failed half way has put nothing back yet.
@@ -169,9 +175,11 @@ impl<K: Kind> Known<K> {
                 Vec::new()
             }
             Event::InitApply(object) => {
-                let before = self.listing.as_mut().and_then(|listing| listing.remove(&dynamic_names(&object)));
+                let before =
+                    self.listing.as_mut().and_then(|listing| listing.remove(&dynamic_names(&object)));
                 let version = object.resource_version();
-                if let Some(old) = before.filter(|old| version.is_some() && old.resource_version() == version) {
+                if let Some(old) = before.filter(|old| version.is_some() && old.resource_version() == version)
+                {
                     self.objects.insert(names(old.as_ref()), old);
                     return Vec::new();
                 }

@@ -51,7 +51,9 @@ pub(super) fn follow(objects: &Objects, name: &RelayName, stop: CancellationToke
                         differs
                     });
                 }
-                ObjectEvent::Failed(reason) => tracing::warn!(secret, reason, "the relay's identity cannot be read now"),
+                ObjectEvent::Failed(reason) => {
+                    tracing::warn!(secret, reason, "the relay's identity cannot be read now")
+                }
                 ObjectEvent::Delete(_) | ObjectEvent::Listed => {}
             }
         }

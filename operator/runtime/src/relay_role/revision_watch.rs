@@ -82,7 +82,8 @@ impl Watch {
         let hash = member.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_CONFIG_HASH));
         let Some(hash) = hash.filter(|hash| *hash != self.opener.revision()) else { return };
         let (fleet, chunks) = (&self.fleet, &self.chunks);
-        let opened = self.opener.open(hash, |chunk| chunks.get(&chunk_secret_name(fleet, chunk)).ok_or(Missing));
+        let opened =
+            self.opener.open(hash, |chunk| chunks.get(&chunk_secret_name(fleet, chunk)).ok_or(Missing));
         match opened {
             Ok(gateways) => {
                 // An unchanged part is the same allocation, so equality is cheap.

@@ -51,18 +51,25 @@ pub(super) async fn run(
     }
 }
 
-async fn write(objects: &Objects, name: &RelayName, report: &RelayReport) -> Result<(), crate::objects::ObjectsError> {
+async fn write(
+    objects: &Objects,
+    name: &RelayName,
+    report: &RelayReport,
+) -> Result<(), crate::objects::ObjectsError> {
     let mut member = FleetMember::new(&name.member(), FleetMemberSpec::default());
     member.metadata.namespace = Some(name.namespace.clone());
-    member.status = Some(FleetMemberStatus { relays: vec![entry(name, report)], ..FleetMemberStatus::default() });
+    member.status =
+        Some(FleetMemberStatus { relays: vec![entry(name, report)], ..FleetMemberStatus::default() });
     objects.apply_status_fields(&format!("gatefleet-relay-{}", name.pod), &member, &["relays"]).await
 }
 
 fn entry(name: &RelayName, report: &RelayReport) -> RelayStatus {
-    let nodes: BTreeSet<_> = report.gateways.values().flat_map(|g| g.nacks.iter().map(|(node, _)| node.clone())).collect();
+    let nodes: BTreeSet<_> =
+        report.gateways.values().flat_map(|g| g.nacks.iter().map(|(node, _)| node.clone())).collect();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     RelayStatus {
         name: name.pod.clone(),
+        revision: report.revision.clone(),
         config_hash: report.hash.clone(),
         connected: count(report.connected()),
         acked: count(report.acked()),
