@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from runner import cargo, clusters, embedded, lint
+from runner import cargo, clusters, embedded, lint, oracle
 from runner.report import Result, table, write
 
 Suite = Callable[[], Result]
@@ -18,6 +18,7 @@ CI: dict[str, Suite] = {
     "lint": lint.run,
     "unit": cargo.run,
     "up": embedded.run,
+    "oracle": oracle.run,
     **clusters.SUITES,
 }
 
