@@ -142,7 +142,7 @@ impl FolderSource {
         relative: &Path,
         content: &[u8],
     ) -> (Option<BTreeMap<Key, Value>>, Vec<FolderProblem>) {
-        let documents = match serde_saphyr::from_slice_multiple::<Value>(content) {
+        let documents = match serde_saphyr::from_slice_multiple_with_options::<Value>(content, yaml_options()) {
             Ok(documents) => documents,
             Err(error) => {
                 let position = error.location().map(|l| (l.line(), l.column()));
@@ -232,6 +232,11 @@ impl FolderSource {
             None => self.hub.clone(),
         }
     }
+}
+
+/// YAML 1.2: only `true` and `false` are booleans, so that a namespace `n` or a value `on` stays a text.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 /// The member cluster that a file belongs to.
