@@ -3,4 +3,6 @@
 
 //! Tests of the repository and of the product from outside. One binary, one module for each subject.
 
+#![allow(clippy::expect_used, reason = "a test that cannot read its own repository has failed")]
+
 mod tidy;

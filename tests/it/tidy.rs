@@ -102,7 +102,9 @@ fn every_source_file_carries_the_licence() {
         .into_iter()
         .filter(wanted)
         .filter(|path| {
-            read(path).is_some_and(|text| !text.lines().take(6).any(|l| l.contains("SPDX-License-Identifier: Apache-2.0")))
+            read(path).is_some_and(|text| {
+                !text.lines().take(6).any(|l| l.contains("SPDX-License-Identifier: Apache-2.0"))
+            })
         })
         .collect();
     assert!(without.is_empty(), "no licence header: {without:#?}");
@@ -115,7 +117,9 @@ fn every_module_states_its_responsibility() {
         .filter(|path| path.ends_with(".rs") && !generated(path))
         .filter(|path| {
             read(path).is_some_and(|text| {
-                let first = text.lines().find(|l| !l.is_empty() && !l.starts_with("// SPDX") && !l.starts_with("#!["));
+                let first = text
+                    .lines()
+                    .find(|l| !l.is_empty() && !l.starts_with("// SPDX") && !l.starts_with("#!["));
                 !first.is_some_and(|l| l.starts_with("//!"))
             })
         })
@@ -127,7 +131,9 @@ fn every_module_states_its_responsibility() {
 fn files_stay_readable() {
     let long: BTreeMap<_, _> = tracked()
         .into_iter()
-        .filter(|path| (path.ends_with(".rs") || path.ends_with(".py") || path.ends_with(".go")) && !generated(path))
+        .filter(|path| {
+            (path.ends_with(".rs") || path.ends_with(".py") || path.ends_with(".go")) && !generated(path)
+        })
         .filter_map(|path| read(&path).map(|text| (path, text.lines().count())))
         .filter(|(_, lines)| *lines > MAX_LINES)
         .collect();

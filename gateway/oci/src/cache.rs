@@ -48,7 +48,9 @@ impl Cache {
 /// Writes beside and renames, so that a reader never sees half a file.
 fn write(path: &Path, content: &[u8]) -> Result<(), OciError> {
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, path)).map_err(|e| failed(path, e))
+    std::fs::write(&partial, content)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|e| failed(path, e))
 }
 
 fn failed(path: &Path, source: std::io::Error) -> OciError {

@@ -90,7 +90,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// Where the reference has no digest, the registry cannot be read, or the content is not a plugin of that digest.
-    pub async fn fetch(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Plugin, OciError> {
+    pub async fn fetch(
+        &self,
+        reference: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Plugin, OciError> {
         let image: Reference = reference.parse().map_err(|_| OciError::Reference(reference.to_owned()))?;
         let digest = image.digest().and_then(|d| d.strip_prefix("sha256:")).map(str::to_owned);
         let digest = digest.ok_or_else(|| OciError::NoDigest(reference.to_owned()))?;
@@ -113,10 +117,13 @@ impl Fetcher {
         digest: &str,
         credentials: Option<&Credentials>,
     ) -> Result<Plugin, OciError> {
-        let auth = credentials.map_or(RegistryAuth::Anonymous, |c| {
-            RegistryAuth::Basic(c.username.clone(), c.password.clone())
-        });
-        let failed = |what, source| OciError::Registry { what, reference: reference.to_owned(), source: Box::new(source) };
+        let auth = credentials
+            .map_or(RegistryAuth::Anonymous, |c| RegistryAuth::Basic(c.username.clone(), c.password.clone()));
+        let failed = |what, source| OciError::Registry {
+            what,
+            reference: reference.to_owned(),
+            source: Box::new(source),
+        };
         let raw = self.client.pull_manifest_raw(image, &auth, &MANIFESTS).await;
         let (manifest, _) = raw.map_err(|e| failed("read the manifest", e))?;
         if manifest.len() > MAX_MANIFEST {
@@ -150,7 +157,11 @@ struct Capped {
 }
 
 impl AsyncWrite for Capped {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         if self.content.len() as u64 + bytes.len() as u64 > self.cap {
             return Poll::Ready(Err(std::io::Error::other("more bytes than the manifest announced")));
         }

@@ -20,7 +20,9 @@ pub(crate) fn module(reference: &str, packing: Packing, layer: Vec<u8>) -> Resul
         Packing::Raw => layer,
         Packing::Tar => from_tar(reference, layer.as_slice())?,
         // The cap holds after decompression too.
-        Packing::TarGzip => from_tar(reference, flate2::read::GzDecoder::new(layer.as_slice()).take(MAX_LAYER))?,
+        Packing::TarGzip => {
+            from_tar(reference, flate2::read::GzDecoder::new(layer.as_slice()).take(MAX_LAYER))?
+        }
     };
     if !module.starts_with(MAGIC) {
         let reason = "its content is no wasm module".to_owned();

@@ -41,9 +41,8 @@ impl Layer {
         match self.media_type.as_str() {
             "application/vnd.module.wasm.content.layer.v1+wasm" | "application/wasm" => Some(Packing::Raw),
             "application/vnd.oci.image.layer.v1.tar" => Some(Packing::Tar),
-            "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-                Some(Packing::TarGzip)
-            }
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Packing::TarGzip),
             _ => None,
         }
     }
@@ -52,8 +51,8 @@ impl Layer {
 /// The layer with the module: the one raw wasm layer, else the last archive (later layers win in an image).
 pub(crate) fn plugin_layer(reference: &str, manifest: &[u8]) -> Result<(Layer, Packing), OciError> {
     let no_plugin = |reason: String| OciError::NoPlugin { reference: reference.to_owned(), reason };
-    let manifest: Manifest =
-        serde_json::from_slice(manifest).map_err(|e| no_plugin(format!("its manifest cannot be read ({e})")))?;
+    let manifest: Manifest = serde_json::from_slice(manifest)
+        .map_err(|e| no_plugin(format!("its manifest cannot be read ({e})")))?;
     let fitting: Vec<_> = manifest.layers.iter().filter_map(|l| Some((l.clone(), l.packing()?))).collect();
     let raw: Vec<_> = fitting.iter().filter(|(_, packing)| *packing == Packing::Raw).collect();
     let chosen = match raw.as_slice() {

@@ -38,9 +38,12 @@ pub struct DemoBackendArgs {
 /// # Errors
 /// Where the address cannot be bound.
 pub(crate) async fn run(args: DemoBackendArgs) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|e| anyhow::anyhow!("cannot listen on {}: {e}; free the port or choose another with --listen", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|e| {
+        anyhow::anyhow!(
+            "cannot listen on {}: {e}; free the port or choose another with --listen",
+            args.listen
+        )
+    })?;
     let name: Arc<str> = args.name.into();
     tracing::info!(listen = %args.listen, name = %name, "demo backend serves");
     loop {
@@ -56,7 +59,9 @@ pub(crate) async fn run(args: DemoBackendArgs) -> anyhow::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(name.clone(), request));
             // A client that goes away is none of the backend's business.
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -65,15 +70,19 @@ pub(crate) async fn run(args: DemoBackendArgs) -> anyhow::Result<()> {
 async fn answer(name: Arc<str>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let status = number(&path, "/status/").and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+    let status =
+        number(&path, "/status/").and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
     if let Some(delay) = number(&path, "/delay/") {
         tokio::time::sleep(Duration::from_millis(delay).min(MAX_DELAY)).await;
     }
-    let received = Limited::new(body, MAX_BODY).collect().await.map(|b| b.to_bytes().len()).unwrap_or(MAX_BODY);
+    let received =
+        Limited::new(body, MAX_BODY).collect().await.map(|b| b.to_bytes().len()).unwrap_or(MAX_BODY);
     let headers: serde_json::Map<String, serde_json::Value> = head
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()))
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
+        })
         .collect();
     let text = json!({
         "backend": *name, "method": head.method.as_str(), "path": path, "query": head.uri.query().unwrap_or_default(),

@@ -45,8 +45,10 @@ pub struct UpArgs {
 /// # Errors
 /// Where the folder cannot be read, a port is taken, or the fleet does not come up in time.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
-    init_logs(&LogOptions { filter: args.log.clone(), format: LogFormat::Text }).context("cannot set logging up")?;
-    let folder = args.folder.canonicalize().with_context(|| format!("no folder {}", args.folder.display()))?;
+    init_logs(&LogOptions { filter: args.log.clone(), format: LogFormat::Text })
+        .context("cannot set logging up")?;
+    let folder =
+        args.folder.canonicalize().with_context(|| format!("no folder {}", args.folder.display()))?;
     let options = EmbeddedOptions {
         state: args.state.clone().unwrap_or_else(|| default_state(&folder)),
         gateway: gateway_program(args.gateway.as_deref())?,
@@ -138,21 +140,23 @@ fn default_state(folder: &Path) -> PathBuf {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
         .unwrap_or_else(std::env::temp_dir);
-    let name: String = folder
-        .to_string_lossy()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
+    let name: String =
+        folder.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     base.join("gatefleet").join(name.trim_matches('-'))
 }
 
 fn gateway_program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path.to_path_buf(),
-        None => std::env::current_exe().context("cannot find this program's own path")?.with_file_name("gatefleet-gateway"),
+        None => std::env::current_exe()
+            .context("cannot find this program's own path")?
+            .with_file_name("gatefleet-gateway"),
     };
     if !path.is_file() {
-        bail!("no gateway program at {}; build it (cargo build -p gateway) or name it with --gateway", path.display());
+        bail!(
+            "no gateway program at {}; build it (cargo build -p gateway) or name it with --gateway",
+            path.display()
+        );
     }
     Ok(path)
 }

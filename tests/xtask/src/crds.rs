@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_template_keeps_names_and_spells_braces_out() {
-        let text = chart_template("kind: A\nmetadata:\n  name: a\nspec:\n  description: \"{{x}}\"\n").unwrap();
+        let text =
+            chart_template("kind: A\nmetadata:\n  name: a\nspec:\n  description: \"{{x}}\"\n").unwrap();
         assert!(text.contains("resource-policy: keep\n  {{- end }}\n  name: a\n"), "{text}");
         assert!(text.ends_with("description: \"{{ \"{{\" }}x}}\"\n"), "{text}");
         assert!(chart_template("kind: A\n").is_err());

@@ -46,7 +46,11 @@ async fn ask(address: &str, host: &str) -> anyhow::Result<(http::StatusCode, Str
     let request = http::Request::get("/").header("host", host).body(Empty::<bytes::Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), 64 * 1024).collect().await.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes();
+    let body = Limited::new(response.into_body(), 64 * 1024)
+        .collect()
+        .await
+        .map_err(|e| anyhow::anyhow!("{e}"))?
+        .to_bytes();
     driver.abort();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -89,7 +89,9 @@ impl FleetState {
                 fleet.status.as_ref().is_some_and(|status| {
                     status.observed_generation == generation
                         && status.conditions.iter().any(|c| {
-                            c.type_ == "Ready" && c.status == "True" && c.observed_generation == Some(generation)
+                            c.type_ == "Ready"
+                                && c.status == "True"
+                                && c.observed_generation == Some(generation)
                         })
                 })
             })
@@ -100,10 +102,13 @@ impl FleetState {
         if self.fleets.is_empty() {
             return "the folder holds no GatewayFleet".into();
         }
-        let conditions = self.fleets.values().flat_map(|fleet| fleet.status.iter()).flat_map(|s| s.conditions.iter());
-        let fleets = conditions.filter(|c| c.type_ == "Ready" && c.status != "True").map(|c| c.message.clone());
+        let conditions =
+            self.fleets.values().flat_map(|fleet| fleet.status.iter()).flat_map(|s| s.conditions.iter());
+        let fleets =
+            conditions.filter(|c| c.type_ == "Ready" && c.status != "True").map(|c| c.message.clone());
         let members = self.rows().into_iter().filter(|r| r.ready < r.desired || !r.trouble.is_empty());
-        let members = members.map(|r| format!("{} has {} of {} gateways ready {}", r.cluster, r.ready, r.desired, r.trouble));
+        let members = members
+            .map(|r| format!("{} has {} of {} gateways ready {}", r.cluster, r.ready, r.desired, r.trouble));
         let all: Vec<_> = fleets.chain(members).collect();
         if all.is_empty() { "the hub has not looked at the fleet yet".into() } else { all.join("; ") }
     }
@@ -129,7 +134,10 @@ impl FleetState {
     /// Every cluster with an address of each HTTP listener.
     pub(super) fn endpoints(&self) -> Vec<(String, String)> {
         let rows = self.rows().into_iter();
-        rows.flat_map(|row| row.addresses.iter().map(|a| (row.cluster.clone(), a.clone())).collect::<Vec<_>>()).collect()
+        rows.flat_map(|row| {
+            row.addresses.iter().map(|a| (row.cluster.clone(), a.clone())).collect::<Vec<_>>()
+        })
+        .collect()
     }
 
     /// Commands that show something.

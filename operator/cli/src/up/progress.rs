@@ -29,7 +29,10 @@ impl Progress {
 
     /// Shows the state of a fleet that is starting.
     pub(super) fn show(&mut self, state: &FleetState) {
-        let parts = state.rows().into_iter().map(|r| format!("{} {}/{} ready, {} acked", r.cluster, r.ready, r.desired, r.acked));
+        let parts = state
+            .rows()
+            .into_iter()
+            .map(|r| format!("{} {}/{} ready, {} acked", r.cluster, r.ready, r.desired, r.acked));
         let text = format!("starting: {}", parts.collect::<Vec<_>>().join("; "));
         self.revision = revision_of(state);
         if text == self.last {

@@ -142,7 +142,8 @@ impl FolderSource {
         relative: &Path,
         content: &[u8],
     ) -> (Option<BTreeMap<Key, Value>>, Vec<FolderProblem>) {
-        let documents = match serde_saphyr::from_slice_multiple_with_options::<Value>(content, yaml_options()) {
+        let documents = match serde_saphyr::from_slice_multiple_with_options::<Value>(content, yaml_options())
+        {
             Ok(documents) => documents,
             Err(error) => {
                 let position = error.location().map(|l| (l.line(), l.column()));
