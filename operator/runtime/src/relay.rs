@@ -25,15 +25,15 @@ use operator_identity::{
 use operator_ir::GatewayId;
 use operator_translate::BindOptions;
 use operator_xds_server::{
-    Ads, Attestor, Group, Issuer, Ledger, Limits, Metrics, Publisher, ServerTls, SharedAuthority, TlsError,
-    serve_ads, serve_issuer,
+    Ads, Attestor, Group, Issuer, Ledger, LedgerEvent, Limits, Metrics, Publisher, ServerTls,
+    SharedAuthority, TlsError, serve_ads, serve_issuer,
 };
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Shortest wait before the relay's own certificate is renewed, so that a clock that jumps makes no busy loop.
@@ -146,6 +146,7 @@ impl Relay {
         };
         spawn_serving("issuance", serve_issuer(parts.issuer, tls.clone(), issuer, stop.clone()));
 
+        tokio::spawn(log_acknowledgements(ledger.events(), stop.clone()));
         let (sender, reports) = watch::channel(RelayReport::default());
         let work = serve_loop::ServeLoop::new((bind, plugin_source), publisher, known, parts.plugins, sender);
         tokio::spawn(work.run(parts.pins, parts.objects, stop.clone()));
@@ -209,6 +210,20 @@ impl Relay {
                 }
             }
         });
+    }
+}
+
+/// One line for each acknowledgement under a target of its own, which is silent unless it is asked for: for whoever wants to
+/// know how long a change took (`GATEFLEET_LOG=info,gatefleet::acknowledgements=debug`).
+async fn log_acknowledgements(mut events: broadcast::Receiver<LedgerEvent>, stop: CancellationToken) {
+    loop {
+        match stop.run_until_cancelled(events.recv()).await {
+            Some(Ok(LedgerEvent::Acked { group, node, version, sequence, .. })) => {
+                tracing::debug!(target: "gatefleet::acknowledgements", %group, %node, %version, sequence, "acknowledged");
+            }
+            Some(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+            Some(Err(broadcast::error::RecvError::Closed)) | None => return,
+        }
     }
 }
 
