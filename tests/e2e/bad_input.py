@@ -92,13 +92,13 @@ def missing_service(world: World) -> None:
             parents = (world.alpha.get("httproute", "lost", objects.APPS) or {}).get("status", {}).get("parents", [])  # type: ignore[attr-defined]
             return next((c for p in parents for c in p["conditions"] if c["type"] == "ResolvedRefs" and c["status"] == "False"), None)
 
-        told = wait_for("the route's ResolvedRefs to be False", resolved, 30)
-        names_all(world, "missing Service", told, "no-such-service", "")  # type: ignore[arg-type]
         for kube in world.members():
             address = world.address(kube)
             wait_for(f"a 500 for the lost route in {kube.name}", lambda a=address: client.get(a, "lost.example").status == 500, 20)
         world.result.check("a route to a missing Service answers 500", True)
         goes_on(world, "missing Service")
+        told = wait_for("the route's ResolvedRefs to be False", resolved, 30)
+        names_all(world, "missing Service", told, "no-such-service", "")  # type: ignore[arg-type]
     finally:
         world.alpha.run("delete", "httproute", "lost", "-n", objects.APPS)
 

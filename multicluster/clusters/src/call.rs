@@ -59,7 +59,7 @@ impl CallError {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            let line = error.to_string();
+            let line = line(error);
             // Some libraries repeat their cause in their own text.
             if !text.contains(&line) {
                 text.push_str(": ");
@@ -68,6 +68,15 @@ impl CallError {
             cause = error.source();
         }
         text
+    }
+}
+
+/// An error's own text; an API server's answer without its debug form, which kube appends.
+fn line(error: &(dyn std::error::Error + 'static)) -> String {
+    let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    match boxed.or_else(|| error.downcast_ref()) {
+        Some(kube::Error::Api(status)) => status.to_string(),
+        _ => error.to_string(),
     }
 }
 

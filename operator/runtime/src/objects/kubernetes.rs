@@ -247,12 +247,22 @@ fn api_error<K: Kind>(verb: &'static str, namespace: &str, name: &str, error: ku
 }
 
 /// An error with all its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+        let line = match boxed.or_else(|| error.downcast_ref()) {
+            // kube appends the whole answer in debug form.
+            Some(kube::Error::Api(status)) => status.to_string(),
+            _ => error.to_string(),
+        };
+        // Some libraries repeat their cause in their own text.
+        if !text.contains(&line) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&line);
+        }
+        next = error.source();
     }
     text
 }
