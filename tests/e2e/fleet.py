@@ -15,7 +15,7 @@ from e2e.world import CLUSTER, SYSTEM, World
 from runner.report import Result
 
 FLEET_LABEL = f"gatefleet.dev/fleet={objects.FLEET}"
-OWNED = "deployments,services,configmaps,serviceaccounts,secrets,hpa,pdb,roles,rolebindings,leases,fleetmembers,fleetrevisions,pods"
+OWNED = "deployments,services,configmaps,serviceaccounts,secrets,hpa,pdb,roles,rolebindings,leases,fleetmembers,pods"
 Scenario = Callable[[World], None]
 ERRORS = (WaitError, RuntimeError, OSError, LookupError, StopIteration, ValueError, http.client.HTTPException, subprocess.SubprocessError)
 
@@ -186,7 +186,9 @@ def removal(world: World) -> None:
     for kube in world.members():
 
         def left(k: Kube = kube) -> list[str]:
-            found = k.items(OWNED, objects.NAMESPACE, FLEET_LABEL) + k.items("clusterroles,clusterrolebindings", "", FLEET_LABEL)
+            # Revisions are the hub's; members know only what they are pinned to.
+            owned = f"{OWNED},fleetrevisions" if k.name == "alpha" else OWNED
+            found = k.items(owned, objects.NAMESPACE, FLEET_LABEL) + k.items("clusterroles,clusterrolebindings", "", FLEET_LABEL)
             return [f"{o['kind']}/{o['metadata']['name']}" for o in found]  # type: ignore[index]
 
         wait_for(f"{kube.name} to be empty", lambda: not left(), 90)
