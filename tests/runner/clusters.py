@@ -39,5 +39,12 @@ def conformance(profiles: str) -> Result:
     return suite.run(profiles)
 
 
+def bench_routes(arguments: list[str]) -> Result:
+    """A route's change on a real API server, to every gateway."""
+    from bench import routes
+
+    return routes.run(arguments)
+
+
 SUITES: dict[str, Callable[[], Result]] = {"clusters": harness, "fleet": fleet}
-BENCHES: dict[str, Callable[[], Result]] = {}
+BENCHES: dict[str, Callable[[list[str]], Result]] = {"bench-routes": bench_routes}

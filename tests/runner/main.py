@@ -59,7 +59,7 @@ def choose(what: str, rest: list[str]) -> dict[str, Suite]:
         profiles = rest[0] if rest else "GATEWAY-HTTP"
         return {"conformance": lambda: clusters.conformance(profiles)}
     if what in ("bench", "bench-routes"):
-        return {what: clusters.BENCHES[what]} if what in clusters.BENCHES else {}
+        return {what: lambda: clusters.BENCHES[what](rest)} if what in clusters.BENCHES else {}
     return {what: CI[what]} if what in CI else {}
 
 
