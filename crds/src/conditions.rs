@@ -54,6 +54,8 @@ words! {
         ConfigAcked,
         /// Member: nobody else changed what is ours.
         DriftFree,
+        /// Member: the cluster has every Service that the routes send requests to.
+        BackendsFound,
     }
 }
 
@@ -142,6 +144,10 @@ words! {
         NoGateways,
         /// Nobody changed what is ours.
         NoDrift,
+        /// A Service, or its port, does not exist in the cluster.
+        BackendNotFound,
+        /// Every Service is there.
+        AllFound,
         /// Someone changed what is ours.
         Drifted,
         /// Nothing is known yet.

@@ -233,6 +233,9 @@ pub struct RelayStatus {
     /// What they rejected, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nacks: Vec<Nack>,
+    /// Services that routes send requests to and that the cluster does not have, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent_backends: Vec<String>,
     /// Plugins that it holds or cannot get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginStatus>,

@@ -5,13 +5,14 @@
 
 use crate::part::{PartRef, parts_of};
 use operator_ir::{GatewayConfig, GatewayId, Rule, VirtualHost};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Differences as lines: `+` new, `-` gone, `~` changed; virtual hosts with their rules and the objects behind them.
 #[must_use]
-pub fn diff(
-    old: &BTreeMap<GatewayId, GatewayConfig>,
-    new: &BTreeMap<GatewayId, GatewayConfig>,
+pub fn diff<C: Borrow<GatewayConfig>>(
+    old: &BTreeMap<GatewayId, C>,
+    new: &BTreeMap<GatewayId, C>,
 ) -> Vec<String> {
     let empty = GatewayConfig::default();
     let mut lines = Vec::new();
@@ -25,7 +26,9 @@ pub fn diff(
             }
             _ => {}
         }
-        gateway(id, old.get(id).unwrap_or(&empty), new.get(id).unwrap_or(&empty), &mut lines);
+        let before = old.get(id).map_or(&empty, C::borrow);
+        let after = new.get(id).map_or(&empty, C::borrow);
+        gateway(id, before, after, &mut lines);
     }
     lines
 }

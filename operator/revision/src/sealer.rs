@@ -7,6 +7,7 @@ use crate::chunk::{Chunk, Hash, RAW_LIMIT, hash};
 use crate::manifest::{MOST_BUCKETS, Manifest};
 use crate::part::{Part, PartRef, parts_of, place};
 use operator_ir::{GatewayConfig, GatewayId};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -83,9 +84,9 @@ impl Sealer {
     ///
     /// # Errors
     /// Where a part is too large or cannot be encoded. The sealer then begins anew with the next revision.
-    pub fn seal(
+    pub fn seal<C: Borrow<GatewayConfig>>(
         &mut self,
-        gateways: &BTreeMap<GatewayId, GatewayConfig>,
+        gateways: &BTreeMap<GatewayId, C>,
         template: &str,
     ) -> Result<Revision, SealError> {
         let sealed = self.try_seal(gateways, template);
@@ -95,9 +96,9 @@ impl Sealer {
         sealed
     }
 
-    fn try_seal(
+    fn try_seal<C: Borrow<GatewayConfig>>(
         &mut self,
-        gateways: &BTreeMap<GatewayId, GatewayConfig>,
+        gateways: &BTreeMap<GatewayId, C>,
         template: &str,
     ) -> Result<Revision, SealError> {
         self.take(gateways)?;
@@ -113,7 +114,7 @@ impl Sealer {
     }
 
     /// Takes the parts over, marking the buckets of changed ones.
-    fn take(&mut self, gateways: &BTreeMap<GatewayId, GatewayConfig>) -> Result<(), SealError> {
+    fn take<C: Borrow<GatewayConfig>>(&mut self, gateways: &BTreeMap<GatewayId, C>) -> Result<(), SealError> {
         let gone: Vec<GatewayId> =
             self.entries.keys().filter(|id| !gateways.contains_key(id)).cloned().collect();
         for id in gone {
@@ -125,7 +126,7 @@ impl Sealer {
             let before = self.entries.remove(id).unwrap_or_default();
             let mut after = Vec::with_capacity(before.len());
             let mut before = before.into_iter().peekable();
-            for part in parts_of(config) {
+            for part in parts_of(config.borrow()) {
                 while let Some(stale) = before.next_if(|entry| entry.part.name() < part.name()) {
                     self.change(stale.place, 0, stale.bytes);
                 }
@@ -146,11 +147,10 @@ impl Sealer {
         part: PartRef<'_>,
         known: Option<Entry>,
     ) -> Result<Entry, SealError> {
-        if let Some(known) = &known
-            && known.part.as_ref().same(part)
-        {
-            return Ok(known.clone());
-        }
+        let known = match known {
+            Some(known) if known.part.as_ref().same(part) => return Ok(known),
+            other => other,
+        };
         let mut line = Vec::new();
         part.write(gateway, &mut line)?;
         let bytes = line.len();

@@ -60,6 +60,11 @@ impl Context<'_> {
         })
     }
 
+    /// Whether a FleetRevision was seen.
+    pub(super) fn has_revision(&self, namespace: &str, name: &str) -> bool {
+        self.revisions.contains_key(&(namespace.to_owned(), name.to_owned()))
+    }
+
     /// FleetRevisions of a fleet.
     pub(super) fn revisions_of(&self, fleet: &FleetKey) -> impl Iterator<Item = &Arc<FleetRevision>> {
         let fleet = fleet.clone();
@@ -190,7 +195,7 @@ impl Controller {
                 self.touch_cluster(key);
             }
             Input::Member(key, member) => self.take_member(key, member),
-            Input::Revision(key, Some(revision)) => drop(self.revisions.insert(key, revision)),
+            Input::Revision(key, Some(revision)) => self.take_revision(key, revision),
             Input::Revision(key, None) => drop(self.revisions.remove(&key)),
             Input::Secret(key, secret) => self.take_secret(key, secret),
             Input::Routing(change) => self.take_routing(change),
@@ -228,6 +233,14 @@ impl Controller {
             }
         }
         if let (true, Some(fleet)) = (ours, fleet) {
+            self.dirty.fleets.insert(fleet);
+        }
+    }
+
+    /// A release's status is written once its object is there to carry it.
+    fn take_revision(&mut self, key: (String, String), revision: Arc<FleetRevision>) {
+        let fleet = FleetKey { namespace: key.0.clone(), name: revision.spec.fleet.clone() };
+        if self.revisions.insert(key, revision).is_none() {
             self.dirty.fleets.insert(fleet);
         }
     }

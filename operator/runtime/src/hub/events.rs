@@ -58,7 +58,8 @@ impl Events {
             .map(|(_, c)| c)
             .collect();
         let event = Event {
-            metadata: ObjectMeta { generate_name: Some(format!("{name}.")), ..ObjectMeta::default() },
+            // A dash: the API refuses a prefix that ends in a dot.
+            metadata: ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(jiff::Timestamp::now())),
             reason: Some(reason.to_owned()),
@@ -71,9 +72,12 @@ impl Events {
         };
         tokio::spawn(async move {
             let api: Api<Event> = Api::namespaced(client, &namespace);
-            let written = tokio::time::timeout(CALL_LIMIT, api.create(&PostParams::default(), &event)).await;
-            if !matches!(written, Ok(Ok(_))) {
-                tracing::debug!(object = %name, "event not written");
+            match tokio::time::timeout(CALL_LIMIT, api.create(&PostParams::default(), &event)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(object = %name, error = crate::objects::chain(&error), "event not written");
+                }
+                Err(_) => tracing::warn!(object = %name, limit = ?CALL_LIMIT, "event not written in time"),
             }
         });
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FleetConfig {
     /// By gateway; unchanged parts are the same allocation as before.
-    pub(super) gateways: BTreeMap<GatewayId, GatewayConfig>,
+    pub(super) gateways: BTreeMap<GatewayId, Arc<GatewayConfig>>,
     /// The workloads of those gateways.
     pub(super) workloads: Vec<GatewayWorkload>,
 }
@@ -95,7 +95,7 @@ impl Routing {
                 continue;
             };
             let owner = FleetKey { namespace: info.fleet.namespace.clone(), name: info.fleet.name.clone() };
-            draft(&mut touched, &self.configs, &owner).gateways.insert(id.clone(), config.clone());
+            draft(&mut touched, &self.configs, &owner).gateways.insert(id.clone(), Arc::new(config.clone()));
             self.owners.insert(id.clone(), owner);
         }
         let mut fleets = BTreeSet::new();

@@ -7,6 +7,7 @@ use crate::objects::{Kind, Objects, ObjectsError};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const PARALLEL: usize = 16;
 
 /// Names what is written: what, kind, namespace, name.
 type Target = (&'static str, String, String, String);
+/// SHA-256 of what is written.
+type Digest = [u8; 32];
 type Attempt = Arc<dyn Fn(Objects) -> BoxFuture<'static, Result<(), ObjectsError>> + Send + Sync>;
 
 /// The writer. Cheap to clone.
@@ -37,8 +40,8 @@ pub(super) struct Writer {
 /// What is known of one target.
 #[derive(Default)]
 struct Slot {
-    /// What was last asked for, to leave out what is the same.
-    wanted: Value,
+    /// Digest of what was last asked for, to leave out what is the same; none where the next write goes out in any case.
+    wanted: Option<Digest>,
     /// What waits to be written.
     pending: Option<Attempt>,
     /// A task is at it.
@@ -101,22 +104,22 @@ impl Writer {
 
     /// Deletes an object.
     pub(super) fn delete<K: Kind>(&self, namespace: &str, name: &str) {
+        self.forget::<K>("status", namespace, name);
         let target = ("object", K::kind(&()).into_owned(), namespace.to_owned(), name.to_owned());
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let attempt: Attempt = Arc::new(move |objects| {
             let (namespace, name) = (namespace.clone(), name.clone());
             Box::pin(async move { objects.delete::<K>(&namespace, &name).await })
         });
-        self.put(target, Value::Null, attempt, true);
+        self.put(target, None, attempt);
     }
 
-    /// The target differs from what we last wrote, or may: the next write goes out whatever it says.
+    /// The target differs from what we last wrote, or may, or is gone: the next write goes out whatever it says.
     pub(super) fn forget<K: Kind>(&self, what: &'static str, namespace: &str, name: &str) {
         let target = (what, K::kind(&()).into_owned(), namespace.to_owned(), name.to_owned());
-        if let Some(slot) = self.slots.lock().get_mut(&target)
-            && !slot.busy
-        {
-            slot.wanted = Value::Null;
+        let mut slots = self.slots.lock();
+        if slots.get(&target).is_some_and(|slot| !slot.busy && slot.pending.is_none()) {
+            slots.remove(&target);
         }
     }
 
@@ -139,13 +142,13 @@ impl Writer {
         }
         let object = object.clone();
         let attempt: Attempt = Arc::new(move |objects| write(objects, object.clone()));
-        self.put(target, wanted, attempt, false);
+        self.put(target, digest(&wanted), attempt);
     }
 
-    fn put(&self, target: Target, wanted: Value, attempt: Attempt, always: bool) {
+    fn put(&self, target: Target, wanted: Option<Digest>, attempt: Attempt) {
         let mut slots = self.slots.lock();
         let slot = slots.entry(target.clone()).or_default();
-        if !always && slot.wanted == wanted && !wanted.is_null() {
+        if wanted.is_some() && slot.wanted == wanted {
             return;
         }
         slot.wanted = wanted;
@@ -184,6 +187,10 @@ impl Worker {
                     Some(attempt) => attempt,
                     None => {
                         slot.busy = false;
+                        // Nothing to compare with: deleted, or failed for good.
+                        if slot.wanted.is_none() {
+                            slots.remove(&target);
+                        }
                         return;
                     }
                 }
@@ -210,7 +217,7 @@ impl Worker {
                 {
                     slot.pending = None;
                     if done.is_err() {
-                        slot.wanted = Value::Null;
+                        slot.wanted = None;
                     }
                 }
             }
@@ -223,6 +230,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Of ten thousand objects only digests are kept, as the objects themselves are in the watch's cache already.
+fn digest(wanted: &Value) -> Option<Digest> {
+    serde_json::to_vec(wanted).ok().map(|bytes| Sha256::digest(bytes).into())
 }
 
 /// Whether trying the same again may help: not where the object is refused as it is. One that is not there may be on its way:

@@ -192,7 +192,9 @@ impl<K: Kind> Known<K> {
         }
     }
 
-    fn upsert(&mut self, object: DynamicObject) -> ObjectEvent<K> {
+    fn upsert(&mut self, mut object: DynamicObject) -> ObjectEvent<K> {
+        // Nobody reads it here, and it is often the larger half of an object.
+        object.metadata.managed_fields = None;
         match typed::<K>(object) {
             Ok(object) => {
                 let object = Arc::new(object);

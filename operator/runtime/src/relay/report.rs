@@ -6,7 +6,7 @@
 use crate::relay::plugins::PluginState;
 use operator_ir::GatewayId;
 use operator_xds_server::Nack;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One relay's view of the pinned revision. Every fact is about `revision` and `hash`.
@@ -31,7 +31,7 @@ pub struct GatewayReport {
     pub acked: usize,
     /// Refusals that stand, with the proxy's node id.
     pub nacks: Vec<(Arc<str>, Nack)>,
-    /// Backends that this cluster does not have.
+    /// Backends that this cluster does not have, as `Service namespace/name port number`.
     pub absent_backends: Vec<String>,
     /// Certificates that this cluster does not have, as namespace/name.
     pub missing_certificates: Vec<String>,
@@ -42,6 +42,12 @@ impl RelayReport {
     #[must_use]
     pub fn connected(&self) -> usize {
         self.gateways.values().map(|g| g.connected).sum()
+    }
+
+    /// Backends that this cluster does not have, over all gateways, in order.
+    #[must_use]
+    pub fn absent_backends(&self) -> BTreeSet<String> {
+        self.gateways.values().flat_map(|gateway| gateway.absent_backends.iter().cloned()).collect()
     }
 
     /// Proxies that serve the revision, over all gateways.

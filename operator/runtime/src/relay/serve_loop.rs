@@ -312,7 +312,7 @@ impl ServeLoop {
 
     fn absent_backends(&self, config: &GatewayConfig) -> Vec<String> {
         let absent = |id: &&BackendId| matches!(self.live.backends.get(*id), Some(BackendState::Absent));
-        config.backends.keys().filter(absent).map(ToString::to_string).collect()
+        config.backends.keys().filter(absent).map(described).collect()
     }
 
     fn missing_certificates(&self, config: &GatewayConfig) -> Vec<String> {
@@ -352,6 +352,12 @@ fn with_plugins(config: &Arc<GatewayConfig>, plugins: &PluginCache) -> Option<Ar
         listener.chains.iter_mut().for_each(|chain| chain.plugins.retain(|name| !left_out.contains(name)));
     }
     Some(Arc::new(reduced))
+}
+
+/// A backend as users know it.
+fn described(id: &BackendId) -> String {
+    let BackendId::Service { namespace, name, port, .. } = id;
+    format!("Service {namespace}/{name} port {port}")
 }
 
 /// A backend's state in the translator's words.

@@ -21,6 +21,7 @@ const RENEW: Duration = Duration::from_secs(30);
 /// Wait after a write that failed.
 const RETRY: Duration = Duration::from_secs(2);
 const NACK_LIMIT: usize = 10;
+const ABSENT_LIMIT: usize = 20;
 
 /// Writes every change, and the same again from time to time.
 pub(super) async fn run(
@@ -75,6 +76,7 @@ fn entry(name: &RelayName, report: &RelayReport) -> RelayStatus {
         acked: count(report.acked()),
         nacked: count(nodes.len()),
         nacks: nacks(report),
+        absent_backends: report.absent_backends().into_iter().take(ABSENT_LIMIT).collect(),
         plugins: report.plugins.iter().map(|(image, state)| plugin(image, state)).collect(),
         time: Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()),
     }

@@ -83,11 +83,7 @@ impl Release {
             cluster: cluster.to_owned(),
             revision: self.name.clone(),
             hash: self.hash.clone(),
-            gateways: config
-                .gateways
-                .iter()
-                .map(|(id, config)| (id.clone(), Arc::new(config.clone())))
-                .collect(),
+            gateways: config.gateways.clone(),
         })
     }
 }
@@ -220,6 +216,9 @@ impl FleetState {
             let count = pinned.iter().filter(|name| **name == release.name).count();
             release.clusters = i32::try_from(count).unwrap_or(i32::MAX);
             let Some(object) = &mut release.object else { continue };
+            if !context.has_revision(&self.key.namespace, &release.name) {
+                continue;
+            }
             let status = revision_status(release.verdict, release.clusters, release.decided, object);
             if object.status.as_ref() != Some(&status) {
                 object.status = Some(status);

@@ -8,7 +8,7 @@ use crds::{Drift, FleetMember, Nack};
 use jiff::{SignedDuration, Timestamp};
 use multicluster_apply::{Applied, Desired, Observed};
 use operator_ir::GatewayId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An entry of a relay that was not renewed for this long is of a relay that is gone.
@@ -73,6 +73,8 @@ pub(in crate::hub) struct ConfigReport {
     pub(in crate::hub) nacks: Vec<Nack>,
     /// By gateway, where the relay tells.
     pub(in crate::hub) gateways: BTreeMap<GatewayId, GatewayCounts>,
+    /// Services that routes name and the cluster lacks.
+    pub(in crate::hub) absent_backends: BTreeSet<String>,
 }
 
 /// Proxies by what they say.
@@ -92,7 +94,7 @@ impl MemberReport {
         let mut config = ConfigReport { hash: report.hash.clone(), ..ConfigReport::default() };
         let mut nacks: BTreeMap<(String, String), Nack> = BTreeMap::new();
         for (id, gateway) in &report.gateways {
-            let nodes: std::collections::BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
+            let nodes: BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
             let counts =
                 GatewayCounts { connected: gateway.connected, acked: gateway.acked, nacked: nodes.len() };
             config.counts.connected += counts.connected;
@@ -112,6 +114,7 @@ impl MemberReport {
             }
         }
         config.nacks = nacks.into_values().take(NACK_LIMIT).collect();
+        config.absent_backends = report.absent_backends();
         self.config = vec![config];
     }
 
@@ -130,6 +133,7 @@ impl MemberReport {
                 },
                 nacks: relay.nacks.iter().take(NACK_LIMIT).cloned().collect(),
                 gateways: BTreeMap::new(),
+                absent_backends: relay.absent_backends.iter().cloned().collect(),
             })
             .collect();
     }
@@ -143,6 +147,7 @@ impl MemberReport {
             sum.counts.acked += config.counts.acked;
             sum.counts.nacked += config.counts.nacked;
             sum.nacks.extend(config.nacks.iter().cloned());
+            sum.absent_backends.extend(config.absent_backends.iter().cloned());
         }
         sum.nacks.truncate(NACK_LIMIT);
         Some(sum)

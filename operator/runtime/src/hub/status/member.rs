@@ -185,7 +185,7 @@ fn config_status(view: &MemberView<'_>) -> ConfigStatus {
 
 fn statements(view: &MemberView<'_>) -> Vec<Statement> {
     let mut statements = vec![reachable(view), applied(view), ready_pods(view)];
-    statements.extend([config_acked(view), drift_free(view)]);
+    statements.extend([config_acked(view), drift_free(view), backends_found(view)]);
     statements.into_iter().flatten().collect()
 }
 
@@ -323,6 +323,20 @@ fn drift_free(view: &MemberView<'_>) -> Option<Statement> {
         }
         None => Statement::new(kind, true, Reason::NoDrift, "nobody changed what is ours"),
     })
+}
+
+/// A route to a Service that the cluster lacks answers 500 there; the Service may well exist elsewhere.
+fn backends_found(view: &MemberView<'_>) -> Option<Statement> {
+    let kind = ConditionType::BackendsFound;
+    let config = view.config()?;
+    if config.absent_backends.is_empty() {
+        return Some(Statement::new(kind, true, Reason::AllFound, "every Service that routes name is there"));
+    }
+    let names = list(config.absent_backends.iter().map(String::as_str));
+    let text = format!(
+        "not in this cluster: {names}; create it there, or correct backendRefs of the routes that name it (they answer 500)"
+    );
+    Some(Statement::new(kind, false, Reason::BackendNotFound, text))
 }
 
 fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
