@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from bench.operator import Operator, cpu_seconds, resident_mib
 from bench.programs import Programs, choose, copied, first_answer_seconds
 from bench.traffic import Probe
 from bench.watch import Watch
+from runner.process import LOGS
 from runner.report import ROOT, Result
 
 GATEWAYS = 2
@@ -117,6 +119,7 @@ def start(programs: Path, folder: Path, stack: ExitStack) -> Bench:
     stack.callback(end, backend)
     objects.create_fleet(client, (address, port))
     operator = Operator(programs, server.kubeconfig, folder)
+    stack.callback(keep_log, folder)
     stack.callback(operator.stop)
     try:
         pids = operator.wait_gateways(GATEWAYS, 60)
@@ -125,6 +128,12 @@ def start(programs: Path, folder: Path, stack: ExitStack) -> Bench:
         words = (folder / "operator.log").read_text(errors="replace")[-3000:]
         raise BenchError(f"{error}; the operator says: {words}") from error
     return Bench(server, client, operator, pids)
+
+
+def keep_log(folder: Path) -> None:
+    """Keeps what the operator warned of."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "operator.log", LOGS / "bench-routes-operator.log")
 
 
 def measure(bench: Bench, count: int, changes: int) -> dict[str, object]:
