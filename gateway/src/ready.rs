@@ -51,7 +51,7 @@ pub(crate) async fn watch(gates: Gates, shared: Arc<Shared>) {
         // A listener that fails later must not take the others out of service, so this gate opens once.
         if configured && !bound {
             let all = shared.proxy.bind_failures().is_empty() && shared.store.lock().waiting().is_empty();
-            bound = all || (waited && !shared.proxy.listeners().is_empty());
+            bound = all || waited;
             gates.listeners.set(bound);
         }
         gates.workers.set(shared.proxy.ready().await.is_ok() && !shared.proxy_is_draining());

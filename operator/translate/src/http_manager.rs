@@ -13,7 +13,7 @@ use gateway_xds_api::pb::envoy::config::core::v3::{
 };
 use gateway_xds_api::pb::envoy::extensions::filters::http::{cors::v3::Cors, router::v3::Router};
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    PathWithEscapedSlashesAction, RouteSpecifier, StripPortMode, UpgradeConfig,
+    PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
 };
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter::ConfigType,
@@ -77,7 +77,6 @@ pub(crate) fn manager(
         normalize_path: yes(true),
         merge_slashes: false,
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
-        strip_port_mode: Some(StripPortMode::StripAnyHostPort(true)),
         ..HttpConnectionManager::default()
     }
 }
