@@ -16,6 +16,8 @@ from pathlib import Path
 
 START_LIMIT_SECONDS = 90.0
 REQUEST_LIMIT_SECONDS = 60.0
+# The server closes connections that nobody uses.
+IDLE_SECONDS = 30.0
 NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
@@ -165,13 +167,18 @@ class Client:
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=REQUEST_LIMIT_SECONDS, context=context)
+        self._used = time.monotonic()
 
     def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, bytes]:
         """One request; status and body."""
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self._connection.close()
         headers = {"content-type": kind} if body is not None else {}
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
-        return answer.status, answer.read()
+        content = answer.read()
+        self._used = time.monotonic()
+        return answer.status, content
 
     def send(self, method: str, path: str, body: object, kind: str = "application/json") -> None:
         """One write; anything but success ends the benchmark."""

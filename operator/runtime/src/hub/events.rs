@@ -11,11 +11,19 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource as _};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest note that the API takes, bytes.
 const NOTE_LIMIT: usize = 1024;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Events of one reason on one object in a row, and the time after which one more may follow: as of client-go's filter. Who
+/// creates a thousand routes makes hundreds of releases; the log has them all.
+const BURST: u32 = 25;
+const REFILL: Duration = Duration::from_secs(60);
 
 /// What an Event is about.
 #[derive(Clone, Debug)]
@@ -39,11 +47,38 @@ impl Subject {
 pub(super) struct Events {
     objects: Objects,
     identity: String,
+    allowances: Arc<Mutex<HashMap<(String, String, String), Allowance>>>,
+}
+
+/// How many Events may still be written, as of when.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, since: now }
+    }
+
+    /// Takes one where one is left.
+    fn take(&mut self, now: Instant) -> bool {
+        let steps = now.duration_since(self.since).as_secs() / REFILL.as_secs();
+        let steps = u32::try_from(steps).unwrap_or(BURST);
+        if steps > 0 {
+            self.left = self.left.saturating_add(steps).min(BURST);
+            self.since = now;
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
 }
 
 impl Events {
     pub(super) fn new(objects: Objects, identity: String) -> Self {
-        Self { objects, identity }
+        Self { objects, identity, allowances: Arc::default() }
     }
 
     /// Tells of a transition. Never waits and never fails: an Event that is lost is no harm.
@@ -52,6 +87,11 @@ impl Events {
         tracing::info!(object = %name, reason, note, warning, "event");
         let Some(client) = self.objects.client().cloned() else { return };
         let namespace = subject.0.namespace.clone().unwrap_or_default();
+        let now = Instant::now();
+        let place = (namespace.clone(), name.clone(), reason.to_owned());
+        if !self.allowances.lock().entry(place).or_insert_with(|| Allowance::new(now)).take(now) {
+            return;
+        }
         let note: String = note
             .char_indices()
             .take_while(|(at, c)| at + c.len_utf8() <= NOTE_LIMIT)
@@ -80,5 +120,22 @@ impl Events {
                 Err(_) => tracing::warn!(object = %name, limit = ?CALL_LIMIT, "event not written in time"),
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_written_and_then_one_a_while() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let written = (0..1000).filter(|_| allowance.take(start)).count();
+        assert_eq!(written, BURST as usize);
+        assert!(allowance.take(start + REFILL));
+        assert!(!allowance.take(start + REFILL));
+        let later = start + REFILL * 1000;
+        assert_eq!((0..1000).filter(|_| allowance.take(later)).count(), BURST as usize);
     }
 }

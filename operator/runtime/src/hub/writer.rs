@@ -287,5 +287,11 @@ mod tests {
             objects.get::<FleetCluster>("n", "a").await.unwrap().unwrap().metadata.resource_version,
             version
         );
+        writer.status(cluster(false));
+        writer.delete::<FleetCluster>("n", "a");
+        while !writer.slots.lock().keys().all(|(what, ..)| *what == "status") {
+            assert!(tokio::time::Instant::now() < deadline, "a deleted object is remembered");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
