@@ -47,8 +47,11 @@ impl Subject {
 pub(super) struct Events {
     objects: Objects,
     identity: String,
-    allowances: Arc<Mutex<HashMap<(String, String, String), Allowance>>>,
+    allowances: Arc<Mutex<HashMap<Topic, Allowance>>>,
 }
+
+/// Namespace and name of the object, and the reason.
+type Topic = (String, String, String);
 
 /// How many Events may still be written, as of when.
 #[derive(Clone, Copy, Debug)]
