@@ -104,6 +104,12 @@ impl Writer {
 
     /// Deletes an object.
     pub(super) fn delete<K: Kind>(&self, namespace: &str, name: &str) {
+        // A status that still waits has no object any more.
+        let status = ("status", K::kind(&()).into_owned(), namespace.to_owned(), name.to_owned());
+        if let Some(slot) = self.slots.lock().get_mut(&status) {
+            slot.pending = None;
+            slot.wanted = None;
+        }
         self.forget::<K>("status", namespace, name);
         let target = ("object", K::kind(&()).into_owned(), namespace.to_owned(), name.to_owned());
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
