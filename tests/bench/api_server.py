@@ -90,6 +90,10 @@ class ApiServer:
         for process in reversed(self._running):
             end(process)
 
+    def pids(self) -> list[int]:
+        """Process ids of both."""
+        return [process.pid for process in self._running]
+
     def client(self) -> "Client":
         """A client with a connection of its own."""
         return Client(self.port, self.context)

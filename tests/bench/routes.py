@@ -26,6 +26,7 @@ from runner.report import ROOT, Result
 
 GATEWAYS = 2
 PARALLEL = 4
+CREATE_LIMIT_SECONDS = 1200.0
 SETTLE_LIMIT_SECONDS = 300.0
 CHANGE_LIMIT_SECONDS = 20.0
 QUIET_SECONDS = 1.5
@@ -140,11 +141,16 @@ def measure(bench: Bench, count: int, changes: int) -> dict[str, object]:
     """Brings the routes to `count` and changes single ones."""
     row: dict[str, object] = {"routes": count}
     before = writes(bench.client)
+    used = (cpu_seconds([bench.operator.process.pid]), cpu_seconds(bench.server.pids()))
     started = time.monotonic()
     create(bench, count)
     row["create_seconds"] = round(time.monotonic() - started, 1)
     probe = settle(bench, count)
     row["settle_seconds"] = round(time.monotonic() - started, 1)
+    row["create_cpu_seconds"] = {
+        "operator": round(cpu_seconds([bench.operator.process.pid]) - used[0], 2),
+        "api_server": round(cpu_seconds(bench.server.pids()) - used[1], 2),
+    }
     after = writes(bench.client)
     row["status_writes_create"] = status_writes(after) - status_writes(before)
     row["operator_mib"] = round(resident_mib(bench.operator.process.pid), 1)
@@ -165,10 +171,14 @@ def create(bench: Bench, count: int) -> None:
     numbers = list(range(bench.created, count))
     failures: list[Exception] = []
 
+    stop = time.monotonic() + CREATE_LIMIT_SECONDS
+
     def work(mine: list[int]) -> None:
         client = bench.server.client()
         try:
             for number in mine:
+                if time.monotonic() > stop:
+                    raise BenchError(f"{count} routes were not created in {CREATE_LIMIT_SECONDS:.0f} s: the API server has no CPU left")
                 client.send("POST", objects.ROUTES, objects.route(number))
         except (OSError, BenchError) as error:
             failures.append(error)
