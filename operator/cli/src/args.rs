@@ -21,7 +21,7 @@ pub struct GatefleetArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the operator: hub, relay or both.
-    Operator(OperatorArgs),
+    Operator(Box<OperatorArgs>),
     /// Runs a whole fleet on this machine from a folder of YAML, without Kubernetes.
     Up(UpArgs),
     /// Serves a small HTTP backend that says what it was asked.

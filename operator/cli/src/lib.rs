@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Where the command cannot do what it was asked; the message names what to change.
 pub async fn run(args: GatefleetArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Operator(args) => operator_runtime::operator(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Operator(args) => operator_runtime::operator(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Up(args) => up::run(args).await,
         Command::DemoBackend(args) => demo_backend::run(args).await.map(|()| ExitCode::SUCCESS),
     }
