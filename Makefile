@@ -23,7 +23,7 @@ build: ## builds the operator, the command line and the gateway
 up: build ## runs a whole fleet on this machine from a folder (DIR=examples/quickstart; ONCE=1 checks it and ends)
 	@target/debug/gatefleet up $(DIR) $(if $(ONCE),--once)
 
-test: ## runs every suite that CI runs and ends with one line of figures
+test: setup ## runs every suite that CI runs and ends with one line of figures
 	@tests/run ci
 
 lint: ## format, clippy, licences and advisories
