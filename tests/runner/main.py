@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+from bench.peers import suite as peers
 from runner import cargo, clusters, embedded, lint, oracle
 from runner.report import Result, table, write
 
@@ -58,7 +59,9 @@ def choose(what: str, rest: list[str]) -> dict[str, Suite]:
     if what == "conformance":
         profiles = rest[0] if rest else "GATEWAY-HTTP"
         return {"conformance": lambda: clusters.conformance(profiles)}
-    if what in ("bench", "bench-routes"):
+    if what == "bench":
+        return {what: lambda: peers.run(rest)}
+    if what == "bench-routes":
         return {what: lambda: clusters.BENCHES[what](rest)} if what in clusters.BENCHES else {}
     return {what: CI[what]} if what in CI else {}
 

@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: The Gatefleet Authors
 # SPDX-License-Identifier: Apache-2.0
 # Installs what the clusters and tests need from the distribution: `setup.sh`, or `setup.sh --check` to only look.
+# `setup.sh --bench` installs the peers of `make bench` as well, which no test needs.
 # Everything else is built from Go, Rust and Python packages on first use (tests/setup/tool).
 set -eu
 
@@ -12,6 +13,12 @@ openssl ca-certificates curl jq wrk nghttp2-client wabt binutils gcc libc6-dev p
 commands="containerd:containerd ctr:containerd runc:runc nft:nftables iptables:iptables conntrack:conntrack ip:iproute2
 nsenter:util-linux sysctl:procps docker-registry:docker-registry openssl:openssl curl:curl jq:jq wrk:wrk
 h2load:nghttp2-client wat2wasm:wabt strip:binutils gcc:gcc python3:python3 git:git make:make"
+
+if [ "${1:-}" = --bench ]; then
+  shift
+  packages="$packages nginx haproxy"
+  commands="$commands nginx:nginx haproxy:haproxy"
+fi
 
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -40,7 +47,7 @@ disable_services() {
   command -v systemctl >/dev/null 2>&1 || return 0
   for package in $1; do
     case $package in
-      containerd | docker-registry) systemctl disable "$package" >/dev/null 2>&1 || true ;;
+      containerd | docker-registry | nginx | haproxy) systemctl disable "$package" >/dev/null 2>&1 || true ;;
     esac
   done
 }
