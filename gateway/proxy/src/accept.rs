@@ -8,16 +8,17 @@ use crate::downstream_io::{DownstreamIo, Replay, StreamState};
 use crate::head_guard::HeadGuard;
 use crate::http;
 use crate::listener::{Admission, ListenerState, Phase};
+use crate::metrics::Number;
 use crate::preface;
 use crate::worker::Worker;
 use gateway_config::{Codec, FilterChain, Listener};
 use gateway_filter_api::{ConnectionInfo, TlsInfo};
 use rustls::server::Acceptor;
 use rustls::{ProtocolVersion, ServerConnection};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
+
+/// What serves a connection once its protocol is known. Boxed: what came before leaves no room behind in the connection's task.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// How long accepting rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(20);
@@ -111,15 +115,28 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, p
             listener: Arc::clone(&listener.shared.name),
             tls: None,
         };
-        let config = listener.config();
-        if config.chains.uses_tls() {
-            serve_tls(worker, listener, stream, info, config).await;
-        } else if let Some(chain) = config.chains.select(None).cloned() {
-            serve_plain(worker, listener, stream, info, (config, chain)).await;
-        } else {
-            listener.metrics.no_filter_chain_match.increment();
+        if let Some(serving) = Box::pin(until_served(worker, listener, stream, info)).await {
+            serving.await;
         }
     });
+}
+
+/// Everything up to the protocol; none where the connection is not to be served.
+async fn until_served(
+    worker: Rc<Worker>,
+    listener: Rc<ListenerState>,
+    stream: TcpStream,
+    info: ConnectionInfo,
+) -> Option<Serving> {
+    let config = listener.config();
+    if config.chains.uses_tls() {
+        serve_tls(worker, listener, stream, info, config).await
+    } else if let Some(chain) = config.chains.select(None).cloned() {
+        serve_plain(worker, listener, stream, info, (config, chain)).await
+    } else {
+        listener.metrics.no_filter_chain_match.increment();
+        None
+    }
 }
 
 async fn serve_plain(
@@ -128,9 +145,9 @@ async fn serve_plain(
     stream: TcpStream,
     info: ConnectionInfo,
     (config, chain): (Arc<Listener>, Arc<FilterChain>),
-) {
+) -> Option<Serving> {
     let place = Place { worker, listener, config, chain };
-    place.detect(stream, info).await;
+    place.detect(stream, info).await
 }
 
 async fn serve_tls(
@@ -139,34 +156,34 @@ async fn serve_tls(
     stream: TcpStream,
     mut info: ConnectionInfo,
     config: Arc<Listener>,
-) {
+) -> Option<Serving> {
     let limit = worker.limits().handshake;
     let mut hello = pin!(timeout(limit, LazyConfigAcceptor::new(Acceptor::default(), stream)));
     let started = match hello.as_mut().await {
         Ok(Ok(started)) => started,
-        Ok(Err(_)) => return listener.metrics.ssl_connection_error.increment(),
-        Err(_) => return listener.metrics.downstream_pre_cx_timeout.increment(),
+        Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
+        Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
     };
     let name: Option<Arc<str>> =
         started.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
     let chain = config.chains.select(name.as_deref()).cloned();
     let Some((chain, tls)) = chain.as_ref().and_then(|chain| Some((chain, chain.tls.as_ref()?))) else {
         // Closed without an alert, as Envoy does: nothing is told about names.
-        return listener.metrics.no_filter_chain_match.increment();
+        return refused(&listener.metrics.no_filter_chain_match);
     };
     let made = listener.tls.config(&config.name, chain, tls, &worker.snapshot(), &worker.shared().tickets);
     let tls_config = match made {
         Ok(tls_config) => tls_config,
         Err(error) => {
             tracing::warn!(listener = %config.name, chain = %chain.name, error = &error as &dyn std::error::Error, "no tls for the connection");
-            return listener.metrics.ssl_connection_error.increment();
+            return refused(&listener.metrics.ssl_connection_error);
         }
     };
     let stream =
         match timeout(chain.handshake_timeout.unwrap_or(limit), started.into_stream(tls_config)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(_)) => return listener.metrics.ssl_connection_error.increment(),
-            Err(_) => return listener.metrics.downstream_pre_cx_timeout.increment(),
+            Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
+            Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
         };
     listener.metrics.ssl_handshake.increment();
     let session = stream.get_ref().1;
@@ -179,8 +196,8 @@ async fn serve_tls(
         chain: Arc::clone(chain),
     };
     match alpn.as_deref() {
-        Some(b"h2") => place.http2(stream, Replay::default(), info).await,
-        Some(_) => place.http1(stream, Replay::default(), info).await,
+        Some(b"h2") => Some(place.http2(stream, Replay::default(), info)),
+        Some(_) => Some(place.http1(stream, Replay::default(), info)),
         None => place.detect(stream, info).await,
     }
 }
@@ -200,6 +217,12 @@ fn tls_info(session: &ServerConnection, server_name: Option<Arc<str>>) -> TlsInf
     }
 }
 
+/// Counts why a connection is not served.
+fn refused(why: &Number) -> Option<Serving> {
+    why.increment();
+    None
+}
+
 /// Where a connection came in, and what serves it.
 struct Place {
     worker: Rc<Worker>,
@@ -214,41 +237,41 @@ impl Place {
         self,
         mut stream: S,
         info: ConnectionInfo,
-    ) {
+    ) -> Option<Serving> {
         match self.chain.http.codec {
-            Codec::Http1 => self.http1(stream, Replay::default(), info).await,
-            Codec::Http2 => self.http2(stream, Replay::default(), info).await,
+            Codec::Http1 => Some(self.http1(stream, Replay::default(), info)),
+            Codec::Http2 => Some(self.http2(stream, Replay::default(), info)),
             Codec::Auto => {
                 match timeout(self.worker.limits().request_headers, preface::detect(&mut stream)).await {
-                    Ok(Ok((true, replay))) => self.http2(stream, replay, info).await,
-                    Ok(Ok((false, replay))) => self.http1(stream, replay, info).await,
-                    Ok(Err(_)) => {}
-                    Err(_) => self.listener.metrics.downstream_pre_cx_timeout.increment(),
+                    Ok(Ok((true, replay))) => Some(self.http2(stream, replay, info)),
+                    Ok(Ok((false, replay))) => Some(self.http1(stream, replay, info)),
+                    Ok(Err(_)) => None,
+                    Err(_) => refused(&self.listener.metrics.downstream_pre_cx_timeout),
                 }
             }
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         stream: S,
         replay: Replay,
         info: ConnectionInfo,
-    ) {
+    ) -> Serving {
         let limit = self.chain.http.limits.max_headers_bytes as usize;
         let (connection, state) = self.connection(info);
         let io = DownstreamIo::new(stream, replay, Some(HeadGuard::new(limit)), state);
-        http::serve_http1(connection, io).await;
+        Box::pin(http::serve_http1(connection, io))
     }
 
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         stream: S,
         replay: Replay,
         info: ConnectionInfo,
-    ) {
+    ) -> Serving {
         let (connection, state) = self.connection(info);
-        http::serve_http2(connection, DownstreamIo::new(stream, replay, None, state)).await;
+        Box::pin(http::serve_http2(connection, DownstreamIo::new(stream, replay, None, state)))
     }
 
     fn connection(self, info: ConnectionInfo) -> (Rc<Connection>, Arc<StreamState>) {

@@ -4,6 +4,7 @@
 //! The byte stream of one client: replays what was read to detect the protocol, guards HTTP/1 heads, notes stalls.
 
 use crate::head_guard::{HeadGuard, Refusal, Verdict};
+use bytes::{Buf, Bytes};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,6 +22,8 @@ pub(crate) struct StreamState {
     opened: Instant,
     refused: AtomicU8,
     tunnel: AtomicBool,
+    /// The last byte that was read is not the last of a request.
+    inside_request: AtomicBool,
     /// Milliseconds after `opened`, plus 1; 0: not so.
     head_since: AtomicU32,
     write_blocked_since: AtomicU32,
@@ -32,6 +35,7 @@ impl StreamState {
             opened: Instant::now(),
             refused: AtomicU8::new(0),
             tunnel: AtomicBool::new(false),
+            inside_request: AtomicBool::new(false),
             head_since: AtomicU32::new(0),
             write_blocked_since: AtomicU32::new(0),
         })
@@ -58,6 +62,14 @@ impl StreamState {
         self.instant(&self.write_blocked_since)
     }
 
+    /// Whether nothing of an HTTP/1 request or its answer is on its way, as far as the stream can tell.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        !self.inside_request.load(Ordering::Relaxed)
+            && !self.tunnel.load(Ordering::Relaxed)
+            && self.refusal().is_none()
+            && self.write_blocked_since().is_none()
+    }
+
     fn instant(&self, since: &AtomicU32) -> Option<Instant> {
         let millis = since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.opened + Duration::from_millis(u64::from(millis)))
@@ -79,6 +91,8 @@ impl StreamState {
 pub(crate) struct DownstreamIo<S> {
     stream: S,
     replay: Replay,
+    /// What a parser had read and not used when it was taken away; it passed the guard then.
+    unused: Bytes,
     guard: Option<HeadGuard>,
     /// What the parser still gets instead of a refused head.
     poison: &'static [u8],
@@ -120,7 +134,7 @@ impl Replay {
 impl<S> DownstreamIo<S> {
     /// A stream that first gives back what was read already; `guard` for HTTP/1.
     pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
-        Self { stream, replay, guard, poison: b"", linger: None, state }
+        Self { stream, replay, unused: Bytes::new(), guard, poison: b"", linger: None, state }
     }
 
     /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and poison follows in its place.
@@ -132,6 +146,7 @@ impl<S> DownstreamIo<S> {
         match guard.inspect(&buffer.filled()[start..]) {
             Verdict::Pass => {
                 self.state.note(&self.state.head_since, guard.inside_head());
+                self.state.inside_request.store(guard.inside_request(), Ordering::Relaxed);
                 Ok(())
             }
             Verdict::RefuseHead { keep, reason } => {
@@ -148,6 +163,11 @@ impl<S> DownstreamIo<S> {
         }
     }
 
+    /// Takes back what a parser had read and not used.
+    pub(crate) fn give_back(&mut self, unused: Bytes) {
+        self.unused = unused;
+    }
+
     fn put_poison(&mut self, buffer: &mut ReadBuf<'_>) {
         let (now, later) = self.poison.split_at(self.poison.len().min(buffer.remaining()));
         buffer.put_slice(now);
@@ -157,6 +177,21 @@ impl<S> DownstreamIo<S> {
     fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
         self.state.note(&self.state.write_blocked_since, result.is_pending());
         result
+    }
+}
+
+impl<S: AsyncRead + Unpin> DownstreamIo<S> {
+    /// Waits for the next byte and keeps it for the parser; false where the client has ended.
+    pub(crate) fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.unused.is_empty() || self.replay.start < self.replay.end {
+            return Poll::Ready(Ok(true));
+        }
+        self.replay = Replay::default();
+        let mut buffer = ReadBuf::new(self.replay.room());
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.replay.filled(count);
+        Poll::Ready(Ok(count > 0))
     }
 }
 
@@ -171,6 +206,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
         if this.state.refusal().is_some() {
             // Nothing more of this client is read; once the poison is out, the stream has ended.
             this.put_poison(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        if !this.unused.is_empty() {
+            let count = buffer.remaining().min(this.unused.len());
+            buffer.put_slice(&this.unused[..count]);
+            this.unused.advance(count);
             return Poll::Ready(Ok(()));
         }
         let replay = &mut this.replay;

@@ -6,7 +6,7 @@
 use crate::connection::Connection;
 use crate::downstream_io::DownstreamIo;
 use crate::head_guard::Refusal;
-use crate::listener::Phase;
+use crate::listener::{Phase, Watch};
 use crate::record::Record;
 use crate::request;
 use crate::response_body::ResponseBody;
@@ -21,14 +21,14 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::spawn_local;
 
-/// Serves HTTP/1.
+/// Serves HTTP/1. Between requests that are far apart, the connection is held without hyper and its buffers.
 pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Rc<Connection>,
-    io: DownstreamIo<S>,
+    mut io: DownstreamIo<S>,
 ) {
     let settings = connection.settings();
     settings.metrics.downstream_cx_http1_total.increment();
@@ -38,9 +38,25 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         // hyper parses its default of 100 on the stack.
         builder.max_headers(settings.http.limits.max_headers as usize);
     }
-    let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades());
-    let parse_error = drive(&connection, served.as_mut(), false).await;
-    note_refusal(&connection, parse_error);
+    drop(settings);
+    let mut driver = Driver::new(&connection, false);
+    loop {
+        let served = builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades();
+        let mut served = Box::new(served);
+        let parse_error = match driver.drive(Pin::new(&mut *served)).await {
+            Driven::Rests => None,
+            Driven::Ended { parse_error } => Some(parse_error),
+        };
+        if let Some(parse_error) = parse_error {
+            return note_refusal(&connection, parse_error);
+        }
+        let Some(parts) = served.into_parts() else { return };
+        io = parts.io.into_inner();
+        io.give_back(parts.read_buf);
+        if !driver.rest(&mut io).await {
+            return;
+        }
+    }
 }
 
 /// Serves HTTP/2 and nothing else.
@@ -61,7 +77,7 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         )
         .max_header_list_size(limits.max_headers_bytes);
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)));
-    if drive(&connection, served.as_mut(), true).await {
+    if let Driven::Ended { parse_error: true } = Driver::new(&connection, true).drive(served.as_mut()).await {
         settings.metrics.downstream_cx_protocol_error.increment();
     }
 }
@@ -115,35 +131,92 @@ where
     }
 }
 
-/// Drives a connection until it ends, by itself or by a limit. True where it ended because the client's bytes were no HTTP.
-async fn drive<C: Graceful>(connection: &Rc<Connection>, mut served: Pin<&mut C>, http2: bool) -> bool {
-    let mut watch = connection.listener().watch();
-    let mut watchdog = Watchdog::new(Rc::clone(connection), http2);
-    let mut ending = false;
-    let result = poll_fn(|context| {
-        loop {
-            if let Poll::Ready(result) = served.as_mut().poll(context) {
-                return Poll::Ready(Some(result));
-            }
-            watch.register(context.waker());
-            if connection.listener().phase() == Phase::Closed {
-                connection.settings().metrics.drain_forced.increment();
-                return Poll::Ready(None);
-            }
-            match watchdog.poll(context) {
-                Verdict::Wait => return Poll::Pending,
-                Verdict::Cut => return Poll::Ready(None),
-                Verdict::End => {
-                    if !ending {
-                        served.as_mut().end();
+/// Drives a connection within its limits.
+struct Driver<'a> {
+    connection: &'a Rc<Connection>,
+    watch: Watch,
+    watchdog: Watchdog,
+    ending: bool,
+}
+
+/// Why driving stopped.
+enum Driven {
+    /// No request has come for a moment, and none is on its way.
+    Rests,
+    /// The connection ended, by itself or by a limit.
+    Ended {
+        /// It ended because the client's bytes were no HTTP.
+        parse_error: bool,
+    },
+}
+
+impl<'a> Driver<'a> {
+    fn new(connection: &'a Rc<Connection>, http2: bool) -> Self {
+        let watchdog = Watchdog::new(Rc::clone(connection), http2);
+        Self { connection, watch: connection.listener().watch(), watchdog, ending: false }
+    }
+
+    /// Drives hyper until the connection ends or comes to rest.
+    async fn drive<C: Graceful>(&mut self, mut served: Pin<&mut C>) -> Driven {
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(result) = served.as_mut().poll(context) {
+                    let parse_error = matches!(result, Err(error) if error.is_parse());
+                    return Poll::Ready(Driven::Ended { parse_error });
+                }
+                match self.judge(context) {
+                    Verdict::Wait => return Poll::Pending,
+                    Verdict::Cut => return Poll::Ready(Driven::Ended { parse_error: false }),
+                    Verdict::Rest if !self.ending => return Poll::Ready(Driven::Rests),
+                    Verdict::Rest => {}
+                    Verdict::End => {
+                        if !self.ending {
+                            served.as_mut().end();
+                        }
+                        self.ending = true;
                     }
-                    ending = true;
                 }
             }
+        })
+        .await
+    }
+
+    /// Waits for the client's next byte; false where the connection ended instead.
+    async fn rest<S: AsyncRead + AsyncWrite + Unpin>(&mut self, io: &mut DownstreamIo<S>) -> bool {
+        self.watchdog.rests(true);
+        let settings = self.connection.settings();
+        settings.metrics.downstream_cx_resting.increment();
+        let woken = poll_fn(|context| {
+            loop {
+                if let Poll::Ready(woken) = io.poll_wake(context) {
+                    return Poll::Ready(Some(woken.unwrap_or(false)));
+                }
+                match self.judge(context) {
+                    Verdict::Wait => return Poll::Pending,
+                    Verdict::Cut => return Poll::Ready(None),
+                    Verdict::End => return Poll::Ready(Some(false)),
+                    Verdict::Rest => {}
+                }
+            }
+        })
+        .await;
+        self.watchdog.rests(false);
+        settings.metrics.downstream_cx_resting.decrement();
+        if woken == Some(false) {
+            // A client that is gone already needs no goodbye.
+            drop(io.shutdown().await);
         }
-    })
-    .await;
-    matches!(result, Some(Err(error)) if error.is_parse())
+        woken == Some(true)
+    }
+
+    fn judge(&mut self, context: &mut Context<'_>) -> Verdict {
+        self.watch.register(context.waker());
+        if self.connection.listener().phase() == Phase::Closed {
+            self.connection.settings().metrics.drain_forced.increment();
+            return Verdict::Cut;
+        }
+        self.watchdog.poll(context)
+    }
 }
 
 /// Counts and logs a request whose head was refused; hyper has answered it.

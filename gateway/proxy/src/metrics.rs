@@ -69,6 +69,8 @@ numbers! {
         downstream_cx_total: "counter",
         /// Connections open now.
         downstream_cx_active: "gauge",
+        /// Connections between requests, held without parser and buffers.
+        downstream_cx_resting: "gauge",
         /// Connections that spoke HTTP/1.
         downstream_cx_http1_total: "counter",
         /// Connections that spoke HTTP/2.

@@ -16,11 +16,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) enum Verdict {
     /// Nothing.
     Wait,
+    /// It has had no request for a moment: its parser may go until the next one.
+    Rest,
     /// It ends after its current requests.
     End,
     /// It ends now.
     Cut,
 }
+
+/// How long a connection is without a request before its parser and buffers are given up.
+const REST: Duration = Duration::from_secs(1);
 
 /// Watches one connection.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(crate) struct Watchdog {
     drain_since: Option<Instant>,
     /// A drain was announced to the client by GOAWAY.
     told: bool,
+    /// The parser is gone until the client's next byte.
+    resting: bool,
     timer: Pin<Box<Sleep>>,
     /// What the timer is armed for.
     armed: Instant,
@@ -39,13 +46,14 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn new(connection: Rc<Connection>, http2: bool) -> Self {
         let opened = Instant::now();
-        let armed = opened + connection.worker().limits().request_headers;
+        let armed = opened + connection.worker().limits().request_headers.min(REST);
         Self {
             connection,
             http2,
             opened,
             drain_since: None,
             told: false,
+            resting: false,
             timer: Box::pin(sleep_until(armed)),
             armed,
         }
@@ -77,6 +85,10 @@ impl Watchdog {
             let now = Instant::now();
             match self.judge(now) {
                 Ok(next) => self.arm(next.max(now + Duration::from_millis(1))),
+                Err(Verdict::Rest) => {
+                    self.arm(now + REST);
+                    return Verdict::Rest;
+                }
                 Err(verdict) => {
                     // Once told to end, the connection has until its listener closes.
                     self.arm(now + Duration::from_secs(1));
@@ -85,6 +97,13 @@ impl Watchdog {
             }
         }
         Verdict::Wait
+    }
+
+    /// The parser went, or came back.
+    pub(crate) fn rests(&mut self, resting: bool) {
+        self.resting = resting;
+        let now = Instant::now();
+        self.arm(now + REST);
     }
 
     fn arm(&mut self, at: Instant) {
@@ -97,18 +116,19 @@ impl Watchdog {
         let connection = &self.connection;
         let (settings, limits) = (connection.settings(), connection.worker().limits());
         let (timeouts, metrics) = (&settings.http.timeouts, &settings.metrics);
+        let (stream, mut rest) = (connection.stream(), false);
         let mut next = now + Duration::from_secs(3600);
         let mut due = |at: Instant| {
             next = next.min(at);
             at <= now
         };
-        if let Some(since) = connection.stream().head_since()
+        if let Some(since) = stream.head_since()
             && due(since + timeouts.request_headers.unwrap_or(limits.request_headers))
         {
             metrics.downstream_rq_header_timeout.increment();
             return Err(Verdict::Cut);
         }
-        if let Some(since) = connection.stream().write_blocked_since()
+        if let Some(since) = stream.write_blocked_since()
             && due(since + limits.stalled)
         {
             metrics.downstream_cx_write_timeout.increment();
@@ -121,6 +141,8 @@ impl Watchdog {
                 metrics.downstream_cx_idle_timeout.increment();
                 return Err(Verdict::End);
             }
+            let may_rest = !self.http2 && !self.resting && !first && stream.is_between_requests();
+            rest = may_rest && due(since + REST);
             let drain_idle = connection.worker().shared().options.drain.idle;
             if let Some(drain) = self.drain_since
                 && due(since.max(drain) + drain_idle)
@@ -134,6 +156,11 @@ impl Watchdog {
             connection.age();
             return Err(Verdict::End);
         }
-        Ok(next)
+        match rest {
+            true => Err(Verdict::Rest),
+            // While requests are served, nobody tells when the last one has ended.
+            false if !self.http2 && !self.resting => Ok(next.min(now + REST)),
+            false => Ok(next),
+        }
     }
 }

@@ -19,6 +19,7 @@ mod head_guard;
 mod origin;
 mod plugins;
 mod protocols;
+mod rest;
 mod retries;
 mod routing;
 mod tls;

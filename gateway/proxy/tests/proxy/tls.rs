@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-fn trusting(certificates: &[&Certificate], alpn: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn trusting(certificates: &[&Certificate], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     certificates.iter().for_each(|certificate| roots.add(certificate.der.clone()).unwrap());
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -25,7 +25,7 @@ fn trusting(certificates: &[&Certificate], alpn: &[&str]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-async fn connect(
+pub(crate) async fn connect(
     gateway: &Gateway,
     name: &str,
     config: &Arc<ClientConfig>,
@@ -36,7 +36,7 @@ async fn connect(
         .await
 }
 
-async fn serving(certificates: &[(&str, &Certificate)], origin: &Origin) -> Gateway {
+pub(crate) async fn serving(certificates: &[(&str, &Certificate)], origin: &Origin) -> Gateway {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut resources = Resources::default();
     resources.clusters([cluster("one", &[origin.address])]);
