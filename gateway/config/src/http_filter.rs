@@ -3,12 +3,13 @@
 
 //! HTTP filters of a listener.
 
+use crate::{Buffer, CsrfPolicy, FaultInjection, LocalRateLimit, Mutations, Rbac};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A filter in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpFilter {
     /// The name by which routes refer to it.
     pub name: Box<str>,
@@ -19,12 +20,24 @@ pub struct HttpFilter {
 }
 
 /// What a filter is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum HttpFilterKind {
     /// Sends requests to the upstream; always the last.
     Router,
     /// Cross-origin resource sharing; policies stand at routes.
     Cors,
+    /// Complete requests only.
+    Buffer(Arc<Buffer>),
+    /// Requests that change something come from known origins only.
+    Csrf(Arc<CsrfPolicy>),
+    /// Delays and aborts on purpose.
+    Fault(Arc<FaultInjection>),
+    /// Header changes.
+    HeaderMutation(Arc<Mutations>),
+    /// A rate limit of this process.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// Access rules.
+    Rbac(Arc<Rbac>),
     /// A proxy-wasm plugin.
     Wasm(Arc<WasmFilter>),
 }

@@ -14,10 +14,10 @@
 mod action;
 mod bootstrap;
 mod cluster;
-mod cors;
 mod decode;
 mod diagnostics;
 mod endpoints;
+mod filters;
 mod fraction;
 mod header_mutation;
 mod http_connection_manager;
@@ -46,9 +46,13 @@ pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
 pub use cluster::{
     Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol,
 };
-pub use cors::CorsPolicy;
 pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+pub use filters::{
+    Buffer, CorsPolicy, CsrfPolicy, FaultAbort, FaultAbortKind, FaultDelay, FaultInjection, HeaderMutation,
+    LocalRateLimit, MetadataMatcher, MetadataValue, Mutations, QueryMutation, Rbac, RbacAction,
+    RbacCondition, RbacPolicy, RbacRules, Taken, TokenBucket,
+};
 pub use fraction::Fraction;
 pub use header_mutation::{
     AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,

@@ -29,7 +29,7 @@ fn of_chains(chains: &FilterChains) -> Vec<Arc<WasmFilter>> {
     let filters = chains.all().iter().flat_map(|chain| &chain.http.filters);
     let plugins = filters.filter_map(|filter| match &filter.kind {
         HttpFilterKind::Wasm(plugin) => Some(Arc::clone(plugin)),
-        HttpFilterKind::Router | HttpFilterKind::Cors => None,
+        _ => None,
     });
     plugins.collect()
 }

@@ -3,7 +3,10 @@
 
 //! One route: its conditions, its action, its header changes and filter settings.
 
-use crate::{Action, CorsPolicy, HeaderMutations, RouteMatcher};
+use crate::{
+    Action, Buffer, CorsPolicy, CsrfPolicy, FaultInjection, HeaderMutations, LocalRateLimit, Mutations, Rbac,
+    RouteMatcher,
+};
 use std::sync::Arc;
 
 /// One route of a virtual host.
@@ -39,6 +42,18 @@ pub enum FilterSetting {
     Enabled,
     /// On, with this cross-origin policy.
     Cors(Arc<CorsPolicy>),
+    /// On, with this limit.
+    Buffer(Arc<Buffer>),
+    /// On, with these origins.
+    Csrf(Arc<CsrfPolicy>),
+    /// On, with these faults.
+    Fault(Arc<FaultInjection>),
+    /// On, with these changes after the listener's: the route's, then its virtual host's.
+    HeaderMutation(Box<[Arc<Mutations>]>),
+    /// On, with this limit of its own.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// On, with these rules.
+    Rbac(Arc<Rbac>),
 }
 
 impl FilterSettings {

@@ -151,6 +151,24 @@ impl HeaderMatcher {
         }
     }
 
+    /// Whether the condition holds for a request where any value of a repeated header counts as well as all of them together, so that
+    /// nobody hides a value behind another. An inverted condition holds where it holds for each of them.
+    #[must_use]
+    pub fn is_match_of_any(&self, request: &RequestView<'_>) -> bool {
+        let HeaderSource::Header(name) = &self.name else { return self.is_match(request) };
+        let all = request.headers.get_all(name);
+        if all.iter().nth(1).is_none() {
+            return self.is_match(request);
+        }
+        let mut values = all.iter();
+        let together = self.is_match(request);
+        if self.invert {
+            together && values.all(|value| self.test(Some(value.as_bytes())))
+        } else {
+            together || values.any(|value| self.test(Some(value.as_bytes())))
+        }
+    }
+
     fn test_header(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {

@@ -3,7 +3,7 @@
 
 //! What a filter sees of the request around it.
 
-use crate::{RequestHead, ResponseHead};
+use crate::{Metadata, PeerNames, RequestHead, ResponseFlags, ResponseHead};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,8 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The peer's certificate in DER, where one was asked for.
     pub peer_certificate: Option<Arc<[u8]>>,
+    /// What it says of the peer.
+    pub peer: Option<Arc<PeerNames>>,
 }
 
 /// What a callback may read and change.
@@ -49,6 +51,10 @@ pub struct FilterContext<'a> {
     pub route: &'a str,
     /// Name of the cluster, once one is chosen.
     pub cluster: Option<&'a str>,
+    /// What filters before this one learned.
+    pub metadata: &'a mut Metadata,
+    /// Why the request does not go as usual, for the log; a filter adds its own.
+    pub flags: &'a mut ResponseFlags,
     /// Set by a filter whose changes (host, path, headers) should choose the route anew.
     pub reroute: bool,
 }

@@ -44,6 +44,17 @@ pub trait HttpFilter {
         Outcome::Continue
     }
 
+    /// Whether there is nothing more to do for this request; asked after the head. No further callback comes then, not even
+    /// [`Self::on_log`].
+    fn is_finished(&self) -> bool {
+        false
+    }
+
+    /// How many bytes of a request may be held for this filter where it answers [`Outcome::Buffer`] to the head; none: the proxy's limit.
+    fn buffer_limit(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether [`Self::on_request_body`] has anything to do for this request; asked after the head. Bodies that no filter
     /// wants pass without a copy.
     fn wants_request_body(&self) -> bool {

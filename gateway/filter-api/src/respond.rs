@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use std::borrow::Cow;
 
 /// Sent instead of the upstream's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct LocalResponse {
     /// Its body.
     pub body: Bytes,
     /// Why, for the access log's `response_code_details`.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     /// The gRPC status, where the request is gRPC and the filter gave one.
     pub grpc_status: Option<u32>,
 }
@@ -24,7 +25,13 @@ pub struct LocalResponse {
 impl LocalResponse {
     /// An answer without headers and body.
     #[must_use]
-    pub fn new(status: StatusCode, details: &'static str) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), details, grpc_status: None }
+    pub fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            details: details.into(),
+            grpc_status: None,
+        }
     }
 }

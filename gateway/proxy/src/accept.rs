@@ -9,6 +9,7 @@ use crate::head_guard::HeadGuard;
 use crate::http;
 use crate::listener::{Admission, ListenerState, Phase};
 use crate::metrics::Number;
+use crate::peer;
 use crate::preface;
 use crate::worker::Worker;
 use gateway_config::{Codec, FilterChain, Listener};
@@ -203,6 +204,7 @@ async fn serve_tls(
 }
 
 fn tls_info(session: &ServerConnection, server_name: Option<Arc<str>>) -> TlsInfo {
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(AsRef::as_ref);
     TlsInfo {
         server_name,
         version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
@@ -210,10 +212,8 @@ fn tls_info(session: &ServerConnection, server_name: Option<Arc<str>>) -> TlsInf
         } else {
             "TLSv1.3"
         },
-        peer_certificate: session
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .map(|certificate| certificate.as_ref().into()),
+        peer: certificate.and_then(peer::names).map(Arc::new),
+        peer_certificate: certificate.map(Arc::from),
     }
 }
 

@@ -4,7 +4,7 @@
 //! One JSON line for each request, under Envoy's field names, written by a thread of its own. The request path only hands over: when
 //! the thread can not keep up, lines are dropped and counted, never waited for.
 
-use crate::flags::ResponseFlags;
+use gateway_filter_api::ResponseFlags;
 use gateway_upstream::HostState;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
@@ -35,7 +35,7 @@ pub(crate) struct AccessLogEntry {
     pub(crate) protocol: Version,
     pub(crate) status: u16,
     pub(crate) flags: ResponseFlags,
-    pub(crate) details: Option<&'static str>,
+    pub(crate) details: Option<Cow<'static, str>>,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) upstream_host: Option<Arc<HostState>>,
@@ -196,7 +196,7 @@ struct Fields<'a> {
     protocol: &'static str,
     response_code: u16,
     response_flags: String,
-    response_code_details: Option<&'static str>,
+    response_code_details: Option<&'a str>,
     bytes_received: u64,
     bytes_sent: u64,
     duration: u64,
@@ -222,7 +222,7 @@ impl Serialize for Line<'_> {
             protocol: protocol_text(entry.protocol),
             response_code: entry.status,
             response_flags: entry.flags.to_string(),
-            response_code_details: entry.details,
+            response_code_details: entry.details.as_deref(),
             bytes_received: entry.bytes_received,
             bytes_sent: entry.bytes_sent,
             duration: u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),

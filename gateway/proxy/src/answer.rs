@@ -3,13 +3,13 @@
 
 //! What a request is answered with, before the response phases.
 
-use crate::flags::ResponseFlags;
 use crate::response_body::Payload;
 use bytes::Bytes;
 use gateway_config::WeightedCluster;
-use gateway_filter_api::{LocalResponse, RequestHead, ResponseHead};
+use gateway_filter_api::{LocalResponse, RequestHead, ResponseFlags, ResponseHead};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::borrow::Cow;
 
 /// An answer on its way to the client.
 #[derive(Debug)]
@@ -64,8 +64,12 @@ impl Failure {
         details: "response_timeout",
     };
     /// 403: an upgrade that is not allowed.
-    pub(crate) const UPGRADE: Self =
-        Self { status: StatusCode::FORBIDDEN, body: "", flags: ResponseFlags(0), details: "upgrade_failed" };
+    pub(crate) const UPGRADE: Self = Self {
+        status: StatusCode::FORBIDDEN,
+        body: "",
+        flags: ResponseFlags::NONE,
+        details: "upgrade_failed",
+    };
     /// 400.
     pub(crate) const fn bad_request(details: &'static str) -> Self {
         Self {
@@ -94,13 +98,13 @@ pub(crate) fn local<'a>(status: StatusCode, mut headers: HeaderMap, body: Bytes,
     Answer { head: ResponseHead { status, headers }, payload, source: Source::Gateway }
 }
 
-/// The answer of a filter.
-pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> Answer<'a> {
+/// The answer of a filter, and why it was given.
+pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> (Answer<'a>, Cow<'static, str>) {
     let mut answer = local(response.status, response.headers, response.body, grpc);
     if grpc && let Some(status) = response.grpc_status {
         answer.head.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
     }
-    answer
+    (answer, response.details)
 }
 
 /// A redirect.

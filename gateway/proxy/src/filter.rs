@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The filters of one request: built-in ones by enum, plugins behind the seam.
+//! The filters of one request, built-in ones and plugins alike: their callbacks in order, their waits, what they learn.
 
 mod body;
 mod pending;
@@ -11,20 +11,20 @@ pub(crate) use pending::PendingBody;
 
 use crate::answer::{Answer, Failure, from_filter, is_grpc};
 use crate::connection::Connection;
-use crate::cors;
-use crate::flags::ResponseFlags;
 use crate::http_settings::{ConfiguredFilter, FilterKind, HttpSettings};
+use crate::routing::Routing;
 use bytes::BytesMut;
-use gateway_config::{CorsPolicy, FilterSetting, Route, TableSettings, WasmFailurePolicy};
+use gateway_config::{FilterSetting, Route, WasmFailurePolicy};
 use gateway_filter_api::{
-    FilterContext, HttpFilter, LocalResponse, Outcome, Phase, RequestHead, RequestLog, ResponseHead,
+    FilterContext, HttpFilter, LocalResponse, Metadata, Outcome, Phase, RequestHead, RequestLog,
+    ResponseFlags, ResponseHead,
 };
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// The filters that act on one request. Shared by the request, the bodies of both directions and the record; no borrow of it lives
 /// while something is waited for.
@@ -34,20 +34,43 @@ pub(crate) struct FilterStreams {
     state: RefCell<State>,
 }
 
+#[derive(Default)]
 struct State {
     /// In order of the request; one is out of its place while it is waited for.
-    plugins: Vec<Option<Box<dyn HttpFilter>>>,
-    cors: Option<cors::Allowed>,
-    /// The request as the plugins left it; they read it until the end.
+    filters: Vec<Option<Box<dyn HttpFilter>>>,
+    /// The request as the filters left it; they read it until the end.
     head: Option<RequestHead>,
     /// The response likewise, for its body.
     response: Option<ResponseHead>,
+    notes: Notes,
+}
+
+/// What filters leave for each other and for the log.
+#[derive(Default)]
+struct Notes {
+    metadata: Metadata,
+    flags: ResponseFlags,
+}
+
+/// The notes in the hands of a callback that may wait; they are back in their place however the wait ends.
+struct Taken<'a> {
+    streams: &'a FilterStreams,
+    notes: Notes,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let Notes { metadata, flags } = std::mem::take(&mut self.notes);
+        let mut state = self.streams.state.borrow_mut();
+        let written_meanwhile = std::mem::replace(&mut state.notes.metadata, metadata);
+        state.notes.metadata.absorb(written_meanwhile);
+        state.notes.flags |= flags;
+    }
 }
 
 /// A filter that is on for a route.
-enum Active<'a> {
-    Cors(&'a Arc<CorsPolicy>),
-    Plugin(Box<dyn HttpFilter>),
+enum Active {
+    Running(Box<dyn HttpFilter>),
     /// A plugin that can not run.
     Broken(WasmFailurePolicy),
 }
@@ -56,10 +79,10 @@ enum Active<'a> {
 pub(crate) enum Filtered<'a> {
     /// The request goes on.
     Pass,
-    /// The route is to be chosen anew.
-    Reroute,
+    /// The request as a filter changed it has no route.
+    NoRoute,
     /// It is answered.
-    Answer(Answer<'a>, &'static str),
+    Answer(Answer<'a>, Cow<'static, str>),
 }
 
 /// What a callback led to once its waits are over.
@@ -83,73 +106,87 @@ pub(crate) fn any(settings: &HttpSettings) -> bool {
 impl FilterStreams {
     /// No filter yet.
     pub(crate) fn new(route: &Route, connection: &Rc<Connection>) -> Rc<Self> {
-        let state = State { plugins: Vec::new(), cors: None, head: None, response: None };
         Rc::new(Self {
             connection: Rc::clone(connection),
             route: route.name.clone(),
-            state: RefCell::new(state),
+            state: RefCell::default(),
         })
     }
 
-    /// Runs the request's head through the filters that are on for the route. A filter that asks for the body gets it whole.
+    /// Runs the request's head through the filters that are on for the route. A filter that asks for the body gets it whole; one that
+    /// asks for the route to be chosen anew has it chosen before the next filter looks at its settings there.
     pub(crate) async fn on_request<'a>(
         &self,
         head: &mut RequestHead,
         body: &mut PendingBody,
-        place: (&HttpSettings, &Route, &TableSettings),
+        settings: &HttpSettings,
+        routing: &mut Routing<'_>,
     ) -> Filtered<'a> {
-        let (settings, route, table) = place;
-        let mut reroute = false;
+        let mut taken = self.take_notes();
         for filter in &settings.filters {
-            let Some(active) = active(filter, route, table, &self.connection) else { continue };
-            match active {
-                Active::Cors(policy) => match cors::decide(policy, head) {
-                    cors::Decision::Pass => {}
-                    cors::Decision::Allow(allowed) => self.state.borrow_mut().cors = Some(allowed),
-                    cors::Decision::Answer(answer) => return Filtered::Answer(answer, "cors_response"),
-                },
-                Active::Broken(WasmFailurePolicy::FailOpen) => {}
+            let Some(active) = active(filter, routing, &self.connection) else { continue };
+            let mut running = match active {
+                Active::Broken(WasmFailurePolicy::FailOpen) => continue,
                 Active::Broken(_) => return refused(NOT_RUNNING, head),
-                Active::Plugin(mut plugin) => {
-                    let result = self.plugin_request(&mut *plugin, head, body, &mut reroute).await;
-                    self.state.borrow_mut().plugins.push(Some(plugin));
-                    match result {
-                        Ok(None) => {}
-                        Ok(Some(response)) => {
-                            let details = response.details;
-                            return Filtered::Answer(from_filter(*response, is_grpc(head)), details);
-                        }
-                        Err(failure) => return refused(failure, head),
-                    }
+                Active::Running(running) => running,
+            };
+            let mut reroute = false;
+            let result =
+                self.request_phase(&mut *running, head, body, (&mut taken.notes, &mut reroute)).await;
+            if !running.is_finished() {
+                self.state.borrow_mut().filters.push(Some(running));
+            }
+            match result {
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    let (answer, details) = from_filter(*response, is_grpc(head));
+                    return Filtered::Answer(answer, details);
                 }
+                Err(failure) => return refused(failure, head),
+            }
+            if reroute && !routing.again(head) {
+                return Filtered::NoRoute;
             }
         }
         let mut state = self.state.borrow_mut();
-        if !state.plugins.is_empty() {
+        if !state.filters.is_empty() {
             state.head = Some(head.clone());
         }
-        if reroute { Filtered::Reroute } else { Filtered::Pass }
+        drop(state);
+        Filtered::Pass
     }
 
-    /// The head and, where the plugin holds the request for it or others had it collected, the body.
-    async fn plugin_request(
+    fn take_notes(&self) -> Taken<'_> {
+        Taken { streams: self, notes: std::mem::take(&mut self.state.borrow_mut().notes) }
+    }
+
+    /// Why the request did not go as usual, as filters say.
+    pub(crate) fn flags(&self) -> ResponseFlags {
+        self.state.borrow().notes.flags
+    }
+
+    /// The head and, where the filter holds the request for it or others had it collected, the body.
+    async fn request_phase(
         &self,
         plugin: &mut dyn HttpFilter,
         head: &mut RequestHead,
         body: &mut PendingBody,
-        reroute: &mut bool,
+        (notes, reroute): (&mut Notes, &mut bool),
     ) -> Result<Option<Box<LocalResponse>>, Failure> {
-        let mut context = self.context(head, None);
+        let mut context = self.context(head, None, notes);
         let outcome = plugin.on_request_headers(&mut context, body.is_empty());
         let settled = settle(plugin, &mut context, outcome, Phase::RequestHeaders).await;
         *reroute |= context.reroute;
         match settled {
             Settled::Respond(response) => return Ok(Some(response)),
-            Settled::Buffer => body.collect(self.connection.worker().limits()).await?,
+            Settled::Buffer => {
+                let limits = self.connection.worker().limits();
+                body.collect(limits, plugin.buffer_limit().unwrap_or(limits.buffer)).await?;
+            }
             Settled::Continue => {}
         }
         let Some(whole) = body.whole().filter(|_| plugin.wants_request_body()) else { return Ok(None) };
-        let mut context = self.context(head, None);
+        let mut context = self.context(head, None, notes);
         let outcome = plugin.on_request_body(&mut context, whole, true);
         let settled = settle(plugin, &mut context, outcome, Phase::RequestBody).await;
         *reroute |= context.reroute;
@@ -163,6 +200,7 @@ impl FilterStreams {
         &'a self,
         request: &'a mut RequestHead,
         response: Option<&'a mut ResponseHead>,
+        notes: &'a mut Notes,
     ) -> FilterContext<'a> {
         FilterContext {
             request,
@@ -170,6 +208,8 @@ impl FilterStreams {
             connection: self.connection.info(),
             route: &self.route,
             cluster: None,
+            metadata: &mut notes.metadata,
+            flags: &mut notes.flags,
             reroute: false,
         }
     }
@@ -183,20 +223,21 @@ impl FilterStreams {
         end_of_stream: bool,
     ) -> Result<bool, Box<LocalResponse>> {
         let mut hold = false;
-        let count = self.state.borrow().plugins.len();
+        let count = self.state.borrow().filters.len();
+        let mut taken = self.take_notes();
         for at in (0..count).rev() {
             let (plugin, head) = {
                 let mut state = self.state.borrow_mut();
-                (state.plugins.get_mut(at).and_then(Option::take), state.head.take())
+                (state.filters.get_mut(at).and_then(Option::take), state.head.take())
             };
             let Some(mut plugin) = plugin else { continue };
             let mut head = head.unwrap_or_else(|| request.clone());
-            let mut context = self.context(&mut head, Some(response));
+            let mut context = self.context(&mut head, Some(response), &mut taken.notes);
             let outcome = plugin.on_response_headers(&mut context, end_of_stream);
             let settled = settle(&mut *plugin, &mut context, outcome, Phase::ResponseHeaders).await;
             let mut state = self.state.borrow_mut();
             state.head = Some(head);
-            if let Some(place) = state.plugins.get_mut(at) {
+            if let Some(place) = state.filters.get_mut(at) {
                 *place = Some(plugin);
             }
             match settled {
@@ -204,9 +245,6 @@ impl FilterStreams {
                 Settled::Buffer => hold = true,
                 Settled::Respond(local) => return Err(local),
             }
-        }
-        if let Some(allowed) = &self.state.borrow().cors {
-            allowed.apply(response);
         }
         Ok(hold)
     }
@@ -229,7 +267,7 @@ impl FilterStreams {
             Direction::Response => plugin.wants_response_body(),
         };
         let mut found: Vec<usize> =
-            (0..state.plugins.len()).filter(|&at| state.plugins[at].as_deref().is_some_and(wants)).collect();
+            (0..state.filters.len()).filter(|&at| state.filters[at].as_deref().is_some_and(wants)).collect();
         if direction == Direction::Response {
             found.reverse();
         }
@@ -246,9 +284,9 @@ impl FilterStreams {
         resumed: bool,
     ) -> Outcome {
         let mut state = self.state.borrow_mut();
-        let State { plugins, head, response, .. } = &mut *state;
-        let (Some(Some(plugin)), Some(head)) = (plugins.get_mut(at), head) else { return Outcome::Continue };
-        let mut context = self.context(head, response.as_mut());
+        let State { filters, head, response, notes } = &mut *state;
+        let (Some(Some(plugin)), Some(head)) = (filters.get_mut(at), head) else { return Outcome::Continue };
+        let mut context = self.context(head, response.as_mut(), notes);
         match (direction, resumed) {
             (Direction::Request, false) => plugin.on_request_body(&mut context, chunk, end_of_stream),
             (Direction::Response, false) => plugin.on_response_body(&mut context, chunk, end_of_stream),
@@ -260,9 +298,9 @@ impl FilterStreams {
     /// The request is over.
     pub(crate) fn on_log(&self, log: &RequestLog) {
         let mut state = self.state.borrow_mut();
-        let State { plugins, head: Some(head), .. } = &mut *state else { return };
-        for plugin in plugins.iter_mut().rev().flatten() {
-            plugin.on_log(&mut self.context(head, None), log);
+        let State { filters, head: Some(head), notes, .. } = &mut *state else { return };
+        for plugin in filters.iter_mut().rev().flatten() {
+            plugin.on_log(&mut self.context(head, None, notes), log);
         }
     }
 }
@@ -270,12 +308,12 @@ impl FilterStreams {
 const NOT_RUNNING: Failure = Failure {
     status: StatusCode::SERVICE_UNAVAILABLE,
     body: "",
-    flags: ResponseFlags(0),
+    flags: ResponseFlags::NONE,
     details: "plugin_not_running",
 };
 
 fn refused<'a>(failure: Failure, head: &RequestHead) -> Filtered<'a> {
-    Filtered::Answer(failure.answer(is_grpc(head)), failure.details)
+    Filtered::Answer(failure.answer(is_grpc(head)), failure.details.into())
 }
 
 /// Waits out the pauses of a callback.
@@ -298,20 +336,18 @@ async fn settle(
     }
 }
 
-fn active<'a>(
-    filter: &ConfiguredFilter,
-    route: &'a Route,
-    table: &'a TableSettings,
-    connection: &Connection,
-) -> Option<Active<'a>> {
-    let setting = route.filters.get(&filter.name).or_else(|| table.filters.get(&filter.name));
-    match (&filter.kind, setting) {
-        (_, Some(FilterSetting::Disabled)) => None,
-        (FilterKind::Cors, Some(FilterSetting::Cors(policy))) => Some(Active::Cors(policy)),
-        (FilterKind::Cors, _) => None,
-        (FilterKind::Plugin(..), None) if filter.disabled => None,
-        (FilterKind::Plugin(plugin, policy), _) => Some(match plugin.running() {
-            Some(running) => Active::Plugin(running.stream(connection.info())),
+fn active(filter: &ConfiguredFilter, routing: &Routing<'_>, connection: &Rc<Connection>) -> Option<Active> {
+    let settings = (&routing.found.route.filters, &routing.table.settings.filters);
+    let setting = settings.0.get(&filter.name).or_else(|| settings.1.get(&filter.name));
+    match setting {
+        Some(FilterSetting::Disabled) => return None,
+        None if filter.disabled => return None,
+        _ => {}
+    }
+    match &filter.kind {
+        FilterKind::Native(native) => native.stream(setting, connection).map(Active::Running),
+        FilterKind::Plugin(plugin, policy) => Some(match plugin.running() {
+            Some(running) => Active::Running(running.stream(connection.info())),
             None => Active::Broken(*policy),
         }),
     }

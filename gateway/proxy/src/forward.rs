@@ -6,7 +6,6 @@
 use crate::answer::{Answer, Failure, Source, from_filter, is_grpc};
 use crate::connection::Serving;
 use crate::deadline::Deadline;
-use crate::flags::ResponseFlags;
 use crate::idle::IdleTimer;
 use crate::mutations::{Values, apply_to_request, ordered, reads_request};
 use crate::record::Record;
@@ -18,7 +17,7 @@ use crate::{mirror, rewrite};
 use gateway_config::{
     Forward, HeaderMutations, HostRewrite, RouteFound, RouteTable, UpstreamProtocol, WeightedCluster,
 };
-use gateway_filter_api::{RequestHead, ResponseHead};
+use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
 use gateway_upstream::{PickError, Picked, UpstreamBody};
 use http::header::{CONNECTION, HOST, TE, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
@@ -61,11 +60,12 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         Ok(response) => exchange.answered(response, deadline, cluster),
         Err(failure) => {
             if let Some(local) = exchange.body.as_ref().and_then(|body| body.take_answer()) {
-                record.details = Some(local.details);
-                return from_filter(*local, is_grpc(exchange.head));
+                let (answer, details) = from_filter(*local, is_grpc(exchange.head));
+                record.details = Some(details);
+                return answer;
             }
             record.flags |= failure.flags;
-            record.details = Some(failure.details);
+            record.details = Some(failure.details.into());
             failure.answer(is_grpc(exchange.head))
         }
     }
@@ -74,7 +74,7 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
 fn cluster_not_found<'a>(record: &mut Record, exchange: &Exchange<'a, '_>) -> Answer<'a> {
     record.serving.settings.metrics.no_cluster.increment();
     record.flags |= ResponseFlags::NO_CLUSTER;
-    record.details = Some("cluster_not_found");
+    record.details = Some("cluster_not_found".into());
     let failure = Failure { status: exchange.forward.cluster_not_found, ..Failure::NO_ROUTE };
     failure.answer(is_grpc(exchange.head))
 }
@@ -235,7 +235,7 @@ impl<'a> Exchange<'a, '_> {
             Some(upgrade) => upgrade.accept(record, response),
             None => {
                 record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
-                record.details = Some("upgrade_not_asked_for");
+                record.details = Some("upgrade_not_asked_for".into());
                 Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") }
                     .answer(is_grpc(self.head))
             }

@@ -230,7 +230,7 @@ fn note_refusal(connection: &Rc<Connection>, parse_error: bool) {
     let mut record = Record::begin(connection, Version::HTTP_11);
     record.keep_unread(Method::GET, Version::HTTP_11);
     record.status = 400;
-    record.flags = crate::flags::ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
-    record.details = Some(reason.as_str());
+    record.flags = gateway_filter_api::ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+    record.details = Some(reason.as_str().into());
     record.complete = true;
 }

@@ -4,6 +4,7 @@
 //! The HTTP settings of a filter chain together with what a worker needs to serve by them.
 
 use crate::access_log::AccessLogSink;
+use crate::filters::{Native, Site};
 use crate::metrics::HttpMetrics;
 use crate::plugin::Plugin;
 use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
@@ -38,27 +39,27 @@ pub(crate) struct ConfiguredFilter {
 /// The built-in filters, and the seam for the others.
 #[derive(Debug)]
 pub(crate) enum FilterKind {
-    /// Policies stand at the routes.
-    Cors,
+    /// Built in.
+    Native(Native),
     /// A plugin, and what happens to requests while it can not run.
     Plugin(Plugin, WasmFailurePolicy),
 }
 
 impl HttpSettings {
-    /// Puts the settings together; `plugin` makes a plugin's part on this worker.
+    /// Puts the settings together; `site` is where its built-in filters stand, `plugin` makes a plugin's part on this worker.
     pub(crate) fn new(
         http: &Arc<HttpConnectionManager>,
         metrics: Arc<HttpMetrics>,
         log: Option<Arc<AccessLogSink>>,
+        site: Site<'_>,
         mut plugin: impl FnMut(&str, &Arc<WasmFilter>) -> Plugin,
     ) -> Self {
         let filters = http.filters.iter().filter_map(|filter| {
             let kind = match &filter.kind {
-                HttpFilterKind::Router => return None,
-                HttpFilterKind::Cors => FilterKind::Cors,
                 HttpFilterKind::Wasm(wasm) => {
                     FilterKind::Plugin(plugin(&filter.name, wasm), wasm.failure_policy)
                 }
+                native => FilterKind::Native(Native::new(native, site)?),
             };
             Some(ConfiguredFilter { name: filter.name.clone(), disabled: filter.disabled, kind })
         });

@@ -6,7 +6,8 @@
 //! ```text
 //! Proxy::install(snapshot)   sockets, configuration        proxy, worker, listener
 //! accept -> tls -> http      connection                    accept, tls, preface, downstream_io, head_guard, http, watchdog
-//! request                    the phases of a request       request (the list), normalise, filter, forward, retry, respond, record
+//! request                    the phases of a request       request (the list), normalise, routing, filter (the run), filters (the built-in ones), forward, retry, respond,
+//!                                                            record
 //! ```
 //!
 //! Each worker is a thread with its own runtime, sockets, upstream connections and counters. A request takes the configuration that is
@@ -15,13 +16,13 @@
 mod accept;
 mod access_log;
 mod answer;
+mod client_address;
 mod connection;
-mod cors;
 mod deadline;
 mod downstream_io;
 mod error;
 mod filter;
-mod flags;
+mod filters;
 mod forward;
 mod head_guard;
 mod http;
@@ -34,6 +35,7 @@ mod mutations;
 mod normalise;
 mod options;
 mod path;
+mod peer;
 mod plugin;
 mod preface;
 mod proxy;
@@ -44,6 +46,7 @@ mod respond;
 mod response_body;
 mod retry;
 mod rewrite;
+mod routing;
 mod sockets;
 mod tls;
 mod upgrade;

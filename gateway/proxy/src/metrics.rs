@@ -13,7 +13,7 @@ use crate::head_guard::Refusal;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -167,7 +167,14 @@ impl HttpMetrics {
 pub(crate) struct WorkerMetrics {
     http: Mutex<BTreeMap<Box<str>, Arc<HttpMetrics>>>,
     listeners: Mutex<BTreeMap<Box<str>, Arc<ListenerMetrics>>>,
+    /// Faults that are injected right now.
+    pub(crate) active_faults: Arc<AtomicU32>,
+    /// Counters of filters.
+    filters: Mutex<BTreeMap<CounterKey, Arc<Number>>>,
 }
+
+/// A counter's name below `envoy_`, its one label and the label's value.
+type CounterKey = (&'static str, &'static str, Box<str>);
 
 impl WorkerMetrics {
     /// The numbers of a `stat_prefix`; called when a connection starts, not for each request.
@@ -178,6 +185,12 @@ impl WorkerMetrics {
     /// The numbers of a listener, by address.
     pub(crate) fn listener(&self, address: &str) -> Arc<ListenerMetrics> {
         entry(&self.listeners, address)
+    }
+
+    /// A counter of a filter, such as `http_rbac_allowed` with the label `envoy_http_conn_manager_prefix`. Called when a filter is made,
+    /// not for each request.
+    pub(crate) fn number(&self, name: &'static str, label: &'static str, value: &str) -> Arc<Number> {
+        Arc::clone(self.filters.lock().entry((name, label, value.into())).or_default())
     }
 }
 

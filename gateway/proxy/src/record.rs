@@ -6,13 +6,13 @@
 use crate::access_log::AccessLogEntry;
 use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
-use crate::flags::ResponseFlags;
 use crate::request_body::BodySource;
 use gateway_config::EndpointAddress;
-use gateway_filter_api::{RequestHead, RequestLog};
+use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
 use gateway_upstream::HostState;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Version};
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -26,7 +26,7 @@ pub(crate) struct Record {
     start: Instant,
     pub(crate) status: u16,
     pub(crate) flags: ResponseFlags,
-    pub(crate) details: Option<&'static str>,
+    pub(crate) details: Option<Cow<'static, str>>,
     pub(crate) attempts: u32,
     pub(crate) upstream: Option<Arc<HostState>>,
     pub(crate) bytes_sent: u64,
@@ -134,10 +134,13 @@ impl Drop for Record {
         let duration = self.start.elapsed();
         if !self.complete && self.flags == ResponseFlags::default() {
             self.flags = ResponseFlags::DOWNSTREAM_TERMINATION;
-            self.details.get_or_insert("downstream_remote_disconnect");
+            self.details.get_or_insert(Cow::Borrowed("downstream_remote_disconnect"));
         }
         self.count(duration);
         self.connection.end();
+        if let Some(streams) = &self.streams {
+            self.flags |= streams.flags();
+        }
         let bytes_received = self.body.as_ref().map_or(0, |body| body.received());
         if let Some(streams) = self.streams.take() {
             let log = RequestLog {
@@ -158,7 +161,7 @@ impl Drop for Record {
             entry.duration = duration;
             entry.status = self.status;
             entry.flags = self.flags;
-            entry.details = self.details;
+            entry.details = self.details.take();
             entry.bytes_received = bytes_received;
             entry.bytes_sent = self.bytes_sent;
             entry.upstream_host = self.upstream.take();

@@ -17,9 +17,10 @@ use crate::normalise::{Normalised, Refused, normalise};
 use crate::record::Record;
 use crate::request_body::BodySource;
 use crate::response_body::{self, ResponseBody};
+use crate::routing::Routing;
 use crate::upgrade::Upgrade;
 use crate::{respond, rewrite};
-use gateway_config::{Action, Forward, HeaderMutations, RequestView, RequireTls, RouteFound, RouteTable};
+use gateway_config::{Action, Forward, HeaderMutations, RequireTls, RouteFound, RouteTable};
 use gateway_filter_api::RequestHead;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -58,37 +59,38 @@ async fn answer<'a>(
             }
         };
     record.keep_request(&head);
-    let random = rand::random();
     let Some(table) = serving.snapshot.routes_of(&settings.http) else { return no_route(record, &head) };
-    let Some(mut found) = find(table, &head, random) else { return no_route(record, &head) };
-    record.keep_route(&found.route.name);
-    if found.virtual_host.require_tls == RequireTls::All && !head.https {
+    let Some(mut routing) = Routing::find(table, &head) else { return no_route(record, &head) };
+    record.keep_route(&routing.found.route.name);
+    if routing.found.virtual_host.require_tls == RequireTls::All && !head.https {
         return to_https(&head);
     }
 
     let mut body = PendingBody::new(incoming);
     let mut answer = None;
     if filter::any(settings) {
-        let streams = FilterStreams::new(found.route, &record.connection);
+        let first = routing.found.route;
+        let streams = FilterStreams::new(first, &record.connection);
         record.streams = Some(Rc::clone(&streams));
-        match streams.on_request(&mut head, &mut body, (settings, found.route, &table.settings)).await {
+        match streams.on_request(&mut head, &mut body, settings, &mut routing).await {
             Filtered::Pass => {}
-            Filtered::Reroute => match find(table, &head, random) {
-                Some(again) => found = again,
-                None => answer = Some(no_route(record, &head)),
-            },
+            Filtered::NoRoute => answer = Some(no_route(record, &head)),
             Filtered::Answer(given, details) => {
                 record.details = Some(details);
                 answer = Some(given);
             }
         }
+        if !std::ptr::eq(first, routing.found.route) {
+            record.keep_route(&routing.found.route.name);
+        }
     }
 
+    let found = routing.found;
     let mut answer = match (answer, &found.route.action) {
         (Some(answer), _) => answer,
         (None, Action::Redirect(to)) => {
             settings.metrics.rq_redirect.increment();
-            record.details = Some("direct_response");
+            record.details = Some("direct_response".into());
             match rewrite::location(to, found.route, &head) {
                 Some(location) => redirect(to.status, location),
                 None => fail(record, Failure::bad_request("redirect_location"), &head),
@@ -96,7 +98,7 @@ async fn answer<'a>(
         }
         (None, Action::Respond(response)) => {
             settings.metrics.rq_direct_response.increment();
-            record.details = Some("direct_response");
+            record.details = Some("direct_response".into());
             Answer {
                 source: Source::Route,
                 ..local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(&head))
@@ -174,27 +176,16 @@ async fn respond_phases<'a>(
             Err(local) => Some(local),
         };
         if let Some(local) = replaced.take() {
-            record.details = Some(local.details);
-            *answer = from_filter(*local, is_grpc(request));
+            let (given, details) = from_filter(*local, is_grpc(request));
+            record.details = Some(details);
+            *answer = given;
         }
     }
 }
 
-fn find<'a>(table: &'a RouteTable, head: &RequestHead, random: u64) -> Option<RouteFound<'a>> {
-    table.find(&RequestView {
-        path: head.path.path(),
-        query: head.path.query(),
-        method: &head.method,
-        authority: head.authority(),
-        scheme: head.scheme(),
-        headers: &head.headers,
-        random,
-    })
-}
-
 fn fail<'a>(record: &mut Record, failure: Failure, head: &RequestHead) -> Answer<'a> {
     record.flags |= failure.flags;
-    record.details = Some(failure.details);
+    record.details = Some(failure.details.into());
     failure.answer(is_grpc(head))
 }
 
@@ -217,7 +208,7 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
             Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }
         }
         Refused::Redirect(to) => {
-            record.details = Some("path_normalization_redirect");
+            record.details = Some("path_normalization_redirect".into());
             return match http::HeaderValue::from_str(to.as_str()) {
                 Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location),
                 Err(_) => Failure::bad_request("path_normalization_failed").answer(false),
@@ -225,6 +216,6 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
         }
     };
     record.flags |= failure.flags;
-    record.details = Some(failure.details);
+    record.details = Some(failure.details.into());
     failure.answer(false)
 }

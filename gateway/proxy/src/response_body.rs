@@ -5,12 +5,11 @@
 
 use crate::answer::Answer;
 use crate::filter::{BodyRun, Direction, FilterStreams};
-use crate::flags::ResponseFlags;
 use crate::idle::IdleTimer;
 use crate::record::Record;
 use crate::request_body::RequestBody;
 use bytes::{Bytes, BytesMut};
-use gateway_filter_api::LocalResponse;
+use gateway_filter_api::{LocalResponse, ResponseFlags};
 use gateway_upstream::UpstreamBody;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
@@ -110,7 +109,7 @@ impl ResponseBody {
             AnswerError::Idle => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
         };
         self.record.flags |= flag;
-        self.record.details = Some(details);
+        self.record.details = Some(details.into());
         self.payload = Payload::Empty;
         error
     }

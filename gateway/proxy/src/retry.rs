@@ -4,9 +4,9 @@
 //! Which attempts are worth another one, where it goes and when.
 
 use crate::answer::Failure;
-use crate::flags::ResponseFlags;
 use crate::request_body::{BodyError, BodySource, RequestBody};
 use gateway_config::{RetryOn, RetryPolicy};
+use gateway_filter_api::ResponseFlags;
 use gateway_upstream::{HostState, PickContext, Picked, RetryPermit, SendError, SendErrorKind, UpstreamBody};
 use http::{Request, Response, StatusCode};
 use std::future::Future;

@@ -5,14 +5,13 @@
 
 use crate::answer::{Answer, Failure, Source};
 use crate::connection::Connection;
-use crate::flags::ResponseFlags;
 use crate::http_settings::HttpSettings;
 use crate::listener::Phase;
 use crate::record::Record;
 use crate::request_body::RequestBody;
 use crate::response_body::Payload;
 use gateway_config::Forward;
-use gateway_filter_api::ResponseHead;
+use gateway_filter_api::{ResponseFlags, ResponseHead};
 use gateway_upstream::UpstreamBody;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};

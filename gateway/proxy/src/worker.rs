@@ -6,6 +6,7 @@
 
 use crate::accept;
 use crate::access_log::AccessLogs;
+use crate::filters::Site;
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
 use crate::metrics::WorkerMetrics;
@@ -161,7 +162,8 @@ impl Worker {
             }
         });
         let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
-        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), log, plugin));
+        let site = Site { stat_prefix: &http.stat_prefix, metrics: &self.metrics };
+        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), log, site, plugin));
         self.settings.borrow_mut().insert(key, Rc::clone(&made));
         made
     }

@@ -14,6 +14,7 @@ pub mod services;
 
 pub use attest::{HostAttestor, KubernetesAttestor};
 pub use plugins::{PluginCache, PluginState};
+pub(crate) use report::NACK_LIMIT;
 pub use report::{GatewayReport, RelayReport};
 
 use crate::objects::Objects;

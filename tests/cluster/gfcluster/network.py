@@ -3,6 +3,7 @@
 """The wires: the bridge of the registry, one namespace and link per cluster, routes between them."""
 
 import json
+import os
 from pathlib import Path
 
 from . import plan
@@ -10,6 +11,8 @@ from .plan import Cluster
 from .process import HarnessError, run, succeeds
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+# The first `ip netns add` on a machine mounts it.
+NAMESPACES = Path("/run/netns")
 # What `down` puts back.
 MEMORY = plan.RUNTIME / "network.json"
 
@@ -53,7 +56,14 @@ def bridge_up() -> None:
     if not MEMORY.exists():
         MEMORY.parent.mkdir(parents=True, exist_ok=True)
         MEMORY.write_text(
-            json.dumps({"ip_forward": FORWARDING.read_text().strip(), "accept_rules": "yes" if _must_accept() else "no"}) + "\n"
+            json.dumps(
+                {
+                    "ip_forward": FORWARDING.read_text().strip(),
+                    "accept_rules": "yes" if _must_accept() else "no",
+                    "namespaces": "mounted" if _mounted(NAMESPACES) else "none",
+                }
+            )
+            + "\n"
         )
     FORWARDING.write_text("1\n")
     if _remembered("accept_rules") == "yes":
@@ -72,6 +82,9 @@ def bridge_down() -> None:
         for rule in _accept_rules():
             succeeds("iptables", "-D", *rule)
     FORWARDING.write_text(f"{_remembered('ip_forward')}\n")
+    if _remembered("namespaces") == "none" and _mounted(NAMESPACES) and not os.listdir(NAMESPACES):
+        run("umount", str(NAMESPACES))
+        NAMESPACES.rmdir()
     MEMORY.unlink()
 
 
@@ -116,6 +129,11 @@ def heal(cluster: Cluster) -> None:
 
 def _inside(cluster: Cluster) -> tuple[str, ...]:
     return ("nsenter", f"--net={cluster.namespace}", "--")
+
+
+def _mounted(place: Path) -> bool:
+    """Also where a folder is mounted onto itself, which `os.path.ismount` does not see."""
+    return any(line.split()[1] == str(place) for line in Path("/proc/mounts").read_text().splitlines())
 
 
 def _must_accept() -> bool:

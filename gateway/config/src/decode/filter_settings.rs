@@ -3,15 +3,11 @@
 
 //! Decodes the settings of HTTP filters for a part of the routes (`typed_per_filter_config`).
 
-use crate::decode::strings::string_matcher;
-use crate::decode::{Fault, Scope, fields, truth, type_name};
+use crate::decode::{Fault, Scope, filters, type_name};
 use crate::route::{FilterSetting, FilterSettings};
-use crate::{CorsPolicy, Fraction};
 use gateway_xds_api::pb::envoy::config::route::v3::FilterConfig;
-use gateway_xds_api::pb::envoy::extensions::filters::http::cors::v3 as cors_pb;
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
-use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,7 +30,17 @@ pub(crate) fn folded(inner: FilterSettings, outer: &FilterSettings) -> FilterSet
     }
     let missing =
         outer.by_name.iter().filter(|(name, _)| inner.get(name).is_none()).cloned().collect::<Vec<_>>();
-    FilterSettings { by_name: inner.by_name.into_iter().chain(missing).collect() }
+    let joined = |(name, setting): (Box<str>, FilterSetting)| {
+        // Header changes add up, everything else is replaced.
+        let setting = match (setting, outer.get(&name)) {
+            (FilterSetting::HeaderMutation(own), Some(FilterSetting::HeaderMutation(host))) => {
+                FilterSetting::HeaderMutation(own.iter().chain(host).cloned().collect())
+            }
+            (setting, _) => setting,
+        };
+        (name, setting)
+    };
+    FilterSettings { by_name: inner.by_name.into_iter().map(joined).chain(missing).collect() }
 }
 
 fn setting(scope: &mut Scope, any: &Any) -> Result<Option<FilterSetting>, Fault> {
@@ -64,50 +70,28 @@ fn setting(scope: &mut Scope, any: &Any) -> Result<Option<FilterSetting>, Fault>
 fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
     match type_name(any) {
         "envoy.extensions.filters.http.cors.v3.CorsPolicy" => {
-            let policy = unpack(any).map_err(|error| scope.fault(error))?;
-            cors(scope, policy).map(|policy| {
+            filters::cors::policy(scope, any).map(|policy| {
                 policy.map_or(FilterSetting::Disabled, |policy| FilterSetting::Cors(Arc::new(policy)))
             })
         }
+        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute" => filters::buffer::per_route(scope, any)
+            .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::Buffer(Arc::new(own)))),
+        "envoy.extensions.filters.http.csrf.v3.CsrfPolicy" => {
+            filters::csrf::policy(scope, any).map(|own| FilterSetting::Csrf(Arc::new(own)))
+        }
+        "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
+            filters::fault::faults(scope, any).map(|own| FilterSetting::Fault(Arc::new(own)))
+        }
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute" => {
+            filters::header_mutation::per_route(scope, any)
+                .map(|own| FilterSetting::HeaderMutation([Arc::new(own)].into()))
+        }
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
+            filters::local_rate_limit::limit(scope, any)
+                .map(|own| FilterSetting::LocalRateLimit(Arc::new(own)))
+        }
+        "envoy.extensions.filters.http.rbac.v3.RBACPerRoute" => filters::rbac::per_route(scope, any)
+            .map(|own| FilterSetting::Rbac(Arc::new(own.unwrap_or_default()))),
         other => Err(scope.fault(format_args!("{other} is not supported"))),
     }
-}
-
-/// A cross-origin policy; none where it is switched off.
-fn cors(scope: &mut Scope, policy: cors_pb::CorsPolicy) -> Result<Option<CorsPolicy>, Fault> {
-    fields!(scope, policy => cors_pb::CorsPolicy {
-        use {
-            allow_origin_string_match, allow_methods, allow_headers, expose_headers, max_age, allow_credentials, filter_enabled,
-            forward_not_matching_preflights,
-        }
-        warn { shadow_enabled, allow_private_network_access }
-        quiet { }
-    });
-    if let Some(enabled) = filter_enabled {
-        let share = scope.at("filter_enabled", |scope| super::strings::fraction(scope, enabled))?;
-        match share {
-            Fraction { numerator: 0, .. } => return Ok(None),
-            Fraction { numerator, denominator } if numerator < denominator => {
-                scope.warn("filter_enabled", "a share between none and all counts as all")
-            }
-            _ => {}
-        }
-    }
-    let value = |scope: &Scope, field: &str, text: String| match text.is_empty() {
-        true => Ok(None),
-        false => HeaderValue::from_str(&text)
-            .map(Some)
-            .map_err(|_| scope.field_fault(field, "is not a header value")),
-    };
-    Ok(Some(CorsPolicy {
-        allow_origins: scope
-            .each("allow_origin_string_match", allow_origin_string_match, string_matcher)?
-            .into(),
-        allow_methods: value(scope, "allow_methods", allow_methods)?,
-        allow_headers: value(scope, "allow_headers", allow_headers)?,
-        expose_headers: value(scope, "expose_headers", expose_headers)?,
-        max_age: value(scope, "max_age", max_age)?,
-        allow_credentials: truth(allow_credentials, false),
-        forward_unmatched_preflights: truth(forward_not_matching_preflights, true),
-    }))
 }

@@ -33,8 +33,9 @@ pub(crate) fn mutations(
     Ok(HeaderMutations { remove: remove.into(), add: add.into() })
 }
 
+/// One header that is set or appended.
 #[allow(deprecated, reason = "`append` is still sent by older control planes")]
-fn addition(scope: &mut Scope, option: HeaderValueOption) -> Result<HeaderAddition, Fault> {
+pub(crate) fn addition(scope: &mut Scope, option: HeaderValueOption) -> Result<HeaderAddition, Fault> {
     let HeaderValueOption { header, append, append_action, keep_empty_value } = option;
     let header = scope.required("header", header)?;
     let target =

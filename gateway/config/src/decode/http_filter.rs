@@ -4,7 +4,7 @@
 //! Decodes HTTP filters.
 
 use crate::decode::wasm_config::wasm;
-use crate::decode::{Fault, Scope, type_name};
+use crate::decode::{Fault, Scope, filters, type_name};
 use crate::{HttpFilter, HttpFilterKind};
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -51,6 +51,24 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
             HttpFilterKind::Router
         }
         "envoy.extensions.filters.http.cors.v3.Cors" => HttpFilterKind::Cors,
+        "envoy.extensions.filters.http.buffer.v3.Buffer" => {
+            HttpFilterKind::Buffer(Arc::new(filters::buffer::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.csrf.v3.CsrfPolicy" => {
+            HttpFilterKind::Csrf(Arc::new(filters::csrf::policy(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
+            HttpFilterKind::Fault(Arc::new(filters::fault::faults(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation" => {
+            HttpFilterKind::HeaderMutation(Arc::new(filters::header_mutation::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
+            HttpFilterKind::LocalRateLimit(Arc::new(filters::local_rate_limit::limit(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.rbac.v3.RBAC" => {
+            HttpFilterKind::Rbac(Arc::new(filters::rbac::filter(scope, &any)?))
+        }
         "envoy.extensions.filters.http.wasm.v3.Wasm" => {
             let message = unpack(&any).map_err(|error| scope.fault(error))?;
             HttpFilterKind::Wasm(Arc::new(scope.at("config", |scope| wasm(scope, message))?))

@@ -42,7 +42,7 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
         );
     }
     let path = path(scope, path_specifier)?;
-    let mut headers = scope.each("headers", headers, header)?;
+    let mut headers = scope.each("headers", headers, header_matcher)?;
     if grpc.is_some() {
         headers.push(grpc_content_type());
     }
@@ -102,7 +102,7 @@ fn grpc_content_type() -> HeaderMatcher {
 }
 
 #[allow(deprecated, reason = "the older forms of header conditions are still sent")]
-fn header(scope: &mut Scope, matcher: pb::HeaderMatcher) -> Result<HeaderMatcher, Fault> {
+pub(crate) fn header_matcher(scope: &mut Scope, matcher: pb::HeaderMatcher) -> Result<HeaderMatcher, Fault> {
     fields!(scope, matcher => pb::HeaderMatcher {
         use { name, invert_match, treat_missing_header_as_empty, header_match_specifier }
         warn { }

@@ -80,12 +80,18 @@ fn substitution_of(text: &str, groups: usize) -> Result<Box<str>, String> {
 /// A share of requests; the runtime key has no effect, its default counts.
 pub(crate) fn fraction(scope: &mut Scope, fraction: RuntimeFractionalPercent) -> Result<Fraction, Fault> {
     fields!(scope, fraction => RuntimeFractionalPercent { use { default_value } warn { } quiet { runtime_key } });
-    let FractionalPercent { numerator, denominator } = scope.required("default_value", default_value)?;
+    let share = scope.required("default_value", default_value)?;
+    scope.at("default_value", |scope| percent(scope, share))
+}
+
+/// A share of requests.
+pub(crate) fn percent(scope: &mut Scope, share: FractionalPercent) -> Result<Fraction, Fault> {
+    let FractionalPercent { numerator, denominator } = share;
     let denominator = match DenominatorType::try_from(denominator) {
         Ok(DenominatorType::Hundred) => 100,
         Ok(DenominatorType::TenThousand) => 10_000,
         Ok(DenominatorType::Million) => 1_000_000,
-        Err(_) => return Err(scope.field_fault("default_value.denominator", "is unknown")),
+        Err(_) => return Err(scope.field_fault("denominator", "is unknown")),
     };
     Ok(Fraction { numerator, denominator })
 }

@@ -4,7 +4,7 @@
 //! The line's shape, and that a stuck writer never stops the request path.
 
 use super::{AccessLogEntry, AccessLogSink, QUEUE};
-use crate::flags::ResponseFlags;
+use gateway_filter_api::ResponseFlags;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ fn entry() -> Box<AccessLogEntry> {
         protocol: Version::HTTP_2,
         status: 503,
         flags: ResponseFlags::NO_HEALTHY_UPSTREAM | ResponseFlags::RETRY_LIMIT,
-        details: Some("no_healthy_upstream"),
+        details: Some("no_healthy_upstream".into()),
         bytes_received: 1,
         bytes_sent: 19,
         upstream_host: None,

@@ -5,10 +5,10 @@
 
 use super::BodyRun;
 use crate::answer::Failure;
-use crate::flags::ResponseFlags;
 use crate::options::Limits;
 use crate::request_body::BodySource;
 use bytes::BytesMut;
+use gateway_filter_api::ResponseFlags;
 use http::StatusCode;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ pub(crate) struct PendingBody {
 const TOO_LARGE: Failure = Failure {
     status: StatusCode::PAYLOAD_TOO_LARGE,
     body: "Payload Too Large",
-    flags: ResponseFlags(0),
+    flags: ResponseFlags::NONE,
     details: "request_payload_too_large",
 };
 
@@ -52,11 +52,11 @@ impl PendingBody {
         self.whole.as_mut()
     }
 
-    /// Reads all of it.
+    /// Reads all of it, `most` bytes at the most.
     ///
     /// # Errors
     /// 413 above the limit, 408 where it stops, 400 where it breaks off.
-    pub(super) async fn collect(&mut self, limits: &Limits) -> Result<(), Failure> {
+    pub(super) async fn collect(&mut self, limits: &Limits, most: usize) -> Result<(), Failure> {
         let Some(mut incoming) = self.incoming.take() else { return Ok(()) };
         let mut whole = BytesMut::new();
         loop {
@@ -76,7 +76,7 @@ impl PendingBody {
                 Ok(Some(Ok(frame))) => {
                     // Trailers of a request are lost here: they are rare, and no head can name them any more.
                     let Ok(data) = frame.into_data() else { continue };
-                    if whole.len() + data.len() > limits.buffer {
+                    if whole.len() + data.len() > most {
                         return Err(TOO_LARGE);
                     }
                     whole.extend_from_slice(&data);

@@ -4,7 +4,7 @@
 //! Prometheus text, as Envoy's `/stats/prometheus` writes it.
 
 use super::histogram::{BUCKETS, HistogramValues};
-use super::{HttpMetrics, ListenerMetrics, WorkerMetrics};
+use super::{CounterKey, HttpMetrics, ListenerMetrics, WorkerMetrics};
 use crate::head_guard::Refusal;
 use gateway_upstream::{ClusterMetrics, MetricKind, UpstreamRegistry};
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ pub(crate) fn write(
 ) {
     write_http(out, workers);
     write_listeners(out, workers);
+    write_filters(out, workers);
     write_clusters(out, upstream);
     head(out, "gatefleet_access_log_lines_dropped_total", "counter");
     line(out, "gatefleet_access_log_lines_dropped_total", &[], log_lines_dropped);
@@ -103,6 +104,24 @@ fn write_listeners(out: &mut String, workers: &[Arc<WorkerMetrics>]) {
         for (address, numbers) in &all {
             line(out, &name, &[(LISTENER_LABEL, address)], numbers.get(index).copied().unwrap_or_default());
         }
+    }
+}
+
+fn write_filters(out: &mut String, workers: &[Arc<WorkerMetrics>]) {
+    let mut all: BTreeMap<CounterKey, u64> = BTreeMap::new();
+    for worker in workers {
+        for (key, number) in worker.filters.lock().iter() {
+            *all.entry(key.clone()).or_default() += number.get();
+        }
+    }
+    let mut before = "";
+    for ((name, label, value), count) in &all {
+        let full = format!("envoy_{name}");
+        if before != *name {
+            head(out, &full, "counter");
+            before = name;
+        }
+        line(out, &full, &[(label, value)], *count);
     }
 }
 

@@ -13,6 +13,7 @@ mod body;
 mod client;
 mod config;
 mod drain;
+mod filters;
 mod forwarding;
 mod gateway;
 mod head_guard;

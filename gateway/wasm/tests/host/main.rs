@@ -83,6 +83,8 @@ fn context(request: &mut RequestHead) -> FilterContext<'_> {
         connection: Box::leak(Box::new(connection())),
         route: "httproute/shop/cart/0/0",
         cluster: Some("service/shop/cart/80"),
+        metadata: Box::leak(Box::default()),
+        flags: Box::leak(Box::default()),
         reroute: false,
     }
 }

@@ -6,11 +6,10 @@
 use super::RelayName;
 use crate::objects::{Objects, chain};
 use crate::relay::{PluginState, RelayReport};
-use crds::{FleetMember, FleetMemberSpec, FleetMemberStatus, Nack, PluginStatus, RelayStatus};
+use crds::{FleetMember, FleetMemberSpec, FleetMemberStatus, PluginStatus, RelayStatus};
 use gateway_telemetry::Gate;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,7 +19,6 @@ const SETTLE: Duration = Duration::from_millis(100);
 const RENEW: Duration = Duration::from_secs(30);
 /// Wait after a write that failed.
 const RETRY: Duration = Duration::from_secs(2);
-const NACK_LIMIT: usize = 10;
 const ABSENT_LIMIT: usize = 20;
 
 /// Writes every change, and the same again from time to time.
@@ -65,8 +63,6 @@ async fn write(
 }
 
 fn entry(name: &RelayName, report: &RelayReport) -> RelayStatus {
-    let nodes: BTreeSet<_> =
-        report.gateways.values().flat_map(|g| g.nacks.iter().map(|(node, _)| node.clone())).collect();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     RelayStatus {
         name: name.pod.clone(),
@@ -74,28 +70,12 @@ fn entry(name: &RelayName, report: &RelayReport) -> RelayStatus {
         config_hash: report.hash.clone(),
         connected: count(report.connected()),
         acked: count(report.acked()),
-        nacked: count(nodes.len()),
-        nacks: nacks(report),
+        nacked: count(report.nacked()),
+        nacks: report.nacks(),
         absent_backends: report.absent_backends().into_iter().take(ABSENT_LIMIT).collect(),
         plugins: report.plugins.iter().map(|(image, state)| plugin(image, state)).collect(),
         time: Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()),
     }
-}
-
-fn nacks(report: &RelayReport) -> Vec<Nack> {
-    let mut found: BTreeMap<(String, String), Nack> = BTreeMap::new();
-    for (_, nack) in report.gateways.values().flat_map(|gateway| &gateway.nacks) {
-        let resource = nack.resource.clone().unwrap_or_default();
-        let entry = found.entry((resource.clone(), nack.text.clone())).or_insert_with(|| Nack {
-            resource,
-            source: nack.origin.clone().unwrap_or_default(),
-            code: "Rejected".to_owned(),
-            pods: 0,
-            message: nack.text.clone(),
-        });
-        entry.pods += 1;
-    }
-    found.into_values().take(NACK_LIMIT).collect()
 }
 
 fn plugin(image: &str, state: &PluginState) -> PluginStatus {

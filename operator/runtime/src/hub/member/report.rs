@@ -3,7 +3,7 @@
 
 //! What a worker tells of its member. Pure.
 
-use crate::relay::RelayReport;
+use crate::relay::{GatewayReport, NACK_LIMIT, RelayReport};
 use crds::{Drift, FleetMember, Nack};
 use jiff::{SignedDuration, Timestamp};
 use multicluster_apply::{Applied, Desired, Observed};
@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// An entry of a relay that was not renewed for this long is of a relay that is gone.
 const RELAY_LIFE: SignedDuration = SignedDuration::from_secs(90);
-/// Most rejections that are kept.
-const NACK_LIMIT: usize = 10;
 
 /// Everything known of a member, as last seen. A report replaces the one before.
 #[derive(Clone, Debug, Default)]
@@ -91,31 +89,22 @@ pub(in crate::hub) struct GatewayCounts {
 impl MemberReport {
     /// Takes what a relay of this process says.
     pub(in crate::hub) fn take_relay(&mut self, report: &RelayReport) {
-        let mut config = ConfigReport { hash: report.hash.clone(), ..ConfigReport::default() };
-        let mut nacks: BTreeMap<(String, String), Nack> = BTreeMap::new();
-        for (id, gateway) in &report.gateways {
-            let nodes: BTreeSet<_> = gateway.nacks.iter().map(|(node, _)| node).collect();
-            let counts =
-                GatewayCounts { connected: gateway.connected, acked: gateway.acked, nacked: nodes.len() };
-            config.counts.connected += counts.connected;
-            config.counts.acked += counts.acked;
-            config.counts.nacked += counts.nacked;
-            config.gateways.insert(id.clone(), counts);
-            for (_, nack) in &gateway.nacks {
-                let resource = nack.resource.clone().unwrap_or_default();
-                let entry = nacks.entry((resource.clone(), nack.text.clone())).or_insert_with(|| Nack {
-                    resource,
-                    source: nack.origin.clone().unwrap_or_default(),
-                    code: "Rejected".to_owned(),
-                    pods: 0,
-                    message: nack.text.clone(),
-                });
-                entry.pods += 1;
-            }
-        }
-        config.nacks = nacks.into_values().take(NACK_LIMIT).collect();
-        config.absent_backends = report.absent_backends();
-        self.config = vec![config];
+        let counts_of = |gateway: &GatewayReport| GatewayCounts {
+            connected: gateway.connected,
+            acked: gateway.acked,
+            nacked: gateway.nacked(),
+        };
+        self.config = vec![ConfigReport {
+            hash: report.hash.clone(),
+            counts: GatewayCounts {
+                connected: report.connected(),
+                acked: report.acked(),
+                nacked: report.nacked(),
+            },
+            nacks: report.nacks(),
+            gateways: report.gateways.iter().map(|(id, gateway)| (id.clone(), counts_of(gateway))).collect(),
+            absent_backends: report.absent_backends(),
+        }];
     }
 
     /// Takes what remote relays wrote into the member's status.

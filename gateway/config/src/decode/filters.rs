@@ -1,0 +1,12 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes the configuration of the built-in HTTP filters, one file each.
+
+pub(crate) mod buffer;
+pub(crate) mod cors;
+pub(crate) mod csrf;
+pub(crate) mod fault;
+pub(crate) mod header_mutation;
+pub(crate) mod local_rate_limit;
+pub(crate) mod rbac;

@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decodes the local rate limit filter.
+
+use crate::decode::headers::addition;
+use crate::decode::strings::fraction;
+use crate::decode::{Fault, Scope, fields};
+use crate::{Fraction, HeaderMutations, LocalRateLimit, TokenBucket};
+use gateway_xds_api::pb::envoy::config::core::v3::{HeaderValueOption, RuntimeFractionalPercent};
+use gateway_xds_api::pb::envoy::extensions::common::ratelimit::v3::XRateLimitHeadersRfcVersion;
+use gateway_xds_api::pb::envoy::extensions::filters::http::local_ratelimit::v3 as pb;
+use gateway_xds_api::pb::envoy::r#type::v3 as kinds;
+use gateway_xds_api::pb::google::protobuf::Any;
+use gateway_xds_api::unpack;
+use http::StatusCode;
+use std::time::Duration;
+
+/// Buckets that fill faster would wake for nothing; Envoy refuses them too.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The listener's limit, or a route's.
+pub(crate) fn limit(scope: &mut Scope, any: &Any) -> Result<LocalRateLimit, Fault> {
+    let message: pb::LocalRateLimit = unpack(any).map_err(|error| scope.fault(error))?;
+    fields!(scope, message => pb::LocalRateLimit {
+        use {
+            stat_prefix, status, token_bucket, filter_enabled, filter_enforced, request_headers_to_add_when_not_enforced,
+            response_headers_to_add, descriptors, local_rate_limit_per_downstream_connection, local_cluster_rate_limit,
+            enable_x_ratelimit_headers, rate_limited_as_resource_exhausted, enable_retry_after_header, rate_limits,
+        }
+        warn { }
+        quiet { stage, vh_rate_limits, always_consume_default_token_bucket, max_dynamic_descriptors }
+    });
+    // Left out, each of these would let through what was meant to be limited.
+    let unsupported = [
+        ("descriptors", !descriptors.is_empty()),
+        ("rate_limits", !rate_limits.is_empty()),
+        ("local_rate_limit_per_downstream_connection", local_rate_limit_per_downstream_connection),
+        ("local_cluster_rate_limit", local_cluster_rate_limit.is_some()),
+    ];
+    if let Some((field, _)) = unsupported.into_iter().find(|(_, set)| *set) {
+        return Err(scope.field_fault(field, "is not supported; limit with token_bucket"));
+    }
+    if stat_prefix.is_empty() {
+        return Err(scope.field_fault("stat_prefix", "is empty"));
+    }
+    let status = match status {
+        None => StatusCode::TOO_MANY_REQUESTS,
+        // As in Envoy: what is no error does not refuse.
+        Some(status) if status.code < 400 => StatusCode::TOO_MANY_REQUESTS,
+        Some(status) => u16::try_from(status.code)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .ok_or_else(|| scope.field_fault("status.code", "is not an HTTP status"))?,
+    };
+    Ok(LocalRateLimit {
+        stat_prefix: stat_prefix.into(),
+        status,
+        bucket: token_bucket
+            .map(|bucket| scope.at("token_bucket", |scope| self::bucket(scope, bucket)))
+            .transpose()?,
+        enabled: share(scope, "filter_enabled", filter_enabled)?,
+        enforced: share(scope, "filter_enforced", filter_enforced)?,
+        response_headers: headers(scope, "response_headers_to_add", response_headers_to_add)?,
+        not_enforced_headers: headers(
+            scope,
+            "request_headers_to_add_when_not_enforced",
+            request_headers_to_add_when_not_enforced,
+        )?,
+        rate_limit_headers: enable_x_ratelimit_headers
+            == i32::from(XRateLimitHeadersRfcVersion::DraftVersion03),
+        retry_after: enable_retry_after_header,
+        resource_exhausted: rate_limited_as_resource_exhausted,
+    })
+}
+
+/// A bucket of tokens.
+fn bucket(scope: &mut Scope, bucket: kinds::TokenBucket) -> Result<TokenBucket, Fault> {
+    let kinds::TokenBucket { max_tokens, tokens_per_fill, fill_interval } = bucket;
+    let interval = scope.duration("fill_interval", fill_interval)?;
+    let interval = scope.required("fill_interval", interval)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err(scope.field_fault("fill_interval", "must be at least 50 ms"));
+    }
+    match tokens_per_fill.map_or(1, |tokens| tokens.value) {
+        0 => Err(scope.field_fault("tokens_per_fill", "must be above 0")),
+        tokens => Ok(TokenBucket::new(max_tokens, tokens, interval)),
+    }
+}
+
+/// Envoy's default is none at all.
+fn share(scope: &mut Scope, field: &str, share: Option<RuntimeFractionalPercent>) -> Result<Fraction, Fault> {
+    match share {
+        None => Ok(Fraction { numerator: 0, denominator: 100 }),
+        Some(share) => scope.at(field, |scope| fraction(scope, share)),
+    }
+}
+
+fn headers(scope: &mut Scope, field: &str, add: Vec<HeaderValueOption>) -> Result<HeaderMutations, Fault> {
+    Ok(HeaderMutations { remove: Box::default(), add: scope.each(field, add, addition)?.into() })
+}

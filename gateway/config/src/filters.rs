@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The typed configuration of the built-in HTTP filters, one file each; their decoders stand in `decode/filters`.
+
+mod buffer;
+mod cors;
+mod csrf;
+mod fault;
+mod header_mutation;
+mod local_rate_limit;
+mod rbac;
+
+pub use buffer::Buffer;
+pub use cors::CorsPolicy;
+pub use csrf::CsrfPolicy;
+pub use fault::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection};
+pub use header_mutation::{HeaderMutation, Mutations, QueryMutation};
+pub use local_rate_limit::{LocalRateLimit, Taken, TokenBucket};
+pub use rbac::{MetadataMatcher, MetadataValue, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules};

@@ -1,0 +1,154 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The built-in HTTP filters, one file each. A filter is made once for each configured place and worker ([`Native::new`]) and once more
+//! for each request that it acts on ([`Native::stream`]). What all workers share of it (a token bucket) is part of its
+//! configuration, which they share too.
+
+mod buffer;
+mod cors;
+mod csrf;
+mod fault;
+mod header_mutation;
+mod local_rate_limit;
+mod rbac;
+
+use crate::connection::Connection;
+use crate::metrics::{Number, WorkerMetrics};
+use gateway_config::{
+    Buffer, CsrfPolicy, FaultInjection, FilterSetting, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
+};
+use gateway_filter_api::HttpFilter;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A number of one worker; see [`WorkerMetrics::number`].
+pub(crate) type Counter = Arc<Number>;
+
+/// A built-in filter in its place on one worker: the listener's configuration and what its requests count.
+#[derive(Debug)]
+pub(crate) enum Native {
+    Buffer(Buffer),
+    /// Policies stand at the routes.
+    Cors,
+    Csrf(Arc<CsrfPolicy>, csrf::Counters),
+    Fault(Arc<FaultInjection>, fault::Counters),
+    HeaderMutation(Arc<Mutations>),
+    LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
+    Rbac(Arc<Rbac>, rbac::Counters),
+}
+
+/// Where a filter is made: what it may keep for its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    /// The `stat_prefix` of the listener's connection manager.
+    pub(crate) stat_prefix: &'a str,
+    /// This worker's numbers; see [`WorkerMetrics::number`].
+    pub(crate) metrics: &'a WorkerMetrics,
+}
+
+impl Site<'_> {
+    /// A counter below the connection manager's prefix.
+    fn http(self, name: &'static str) -> Counter {
+        self.metrics.number(name, "envoy_http_conn_manager_prefix", self.stat_prefix)
+    }
+}
+
+impl Native {
+    /// The filter of a kind; none for the router and for plugins.
+    pub(crate) fn new(kind: &HttpFilterKind, site: Site<'_>) -> Option<Self> {
+        Some(match kind {
+            HttpFilterKind::Router | HttpFilterKind::Wasm(_) => return None,
+            HttpFilterKind::Buffer(buffer) => Self::Buffer(**buffer),
+            HttpFilterKind::Cors => Self::Cors,
+            HttpFilterKind::Csrf(policy) => Self::Csrf(
+                Arc::clone(policy),
+                csrf::Counters {
+                    missing_source_origin: site.http("http_csrf_missing_source_origin"),
+                    request_invalid: site.http("http_csrf_request_invalid"),
+                    request_valid: site.http("http_csrf_request_valid"),
+                },
+            ),
+            HttpFilterKind::Fault(faults) => Self::Fault(
+                Arc::clone(faults),
+                fault::Counters {
+                    delays_injected: site.http("http_fault_delays_injected"),
+                    aborts_injected: site.http("http_fault_aborts_injected"),
+                    faults_overflow: site.http("http_fault_faults_overflow"),
+                    active: Arc::clone(&site.metrics.active_faults),
+                },
+            ),
+            HttpFilterKind::HeaderMutation(mutations) => Self::HeaderMutation(Arc::clone(mutations)),
+            HttpFilterKind::LocalRateLimit(limit) => {
+                let count =
+                    |name| site.metrics.number(name, "envoy_local_http_ratelimit_prefix", &limit.stat_prefix);
+                Self::LocalRateLimit(
+                    Arc::clone(limit),
+                    local_rate_limit::Counters {
+                        enabled: count("http_local_rate_limit_enabled"),
+                        enforced: count("http_local_rate_limit_enforced"),
+                        rate_limited: count("http_local_rate_limit_rate_limited"),
+                        ok: count("http_local_rate_limit_ok"),
+                    },
+                )
+            }
+            HttpFilterKind::Rbac(rules) => Self::Rbac(
+                Arc::clone(rules),
+                rbac::Counters {
+                    allowed: site.http("http_rbac_allowed"),
+                    denied: site.http("http_rbac_denied"),
+                    shadow_allowed: site.http("http_rbac_shadow_allowed"),
+                    shadow_denied: site.http("http_rbac_shadow_denied"),
+                },
+            ),
+        })
+    }
+
+    /// The filter of one request, by the setting of its route; none where there is nothing to do.
+    pub(crate) fn stream(
+        &self,
+        setting: Option<&FilterSetting>,
+        connection: &Rc<Connection>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        Some(match self {
+            Self::Buffer(listener) => Box::new(buffer::Hold(match setting {
+                Some(FilterSetting::Buffer(own)) => **own,
+                _ => *listener,
+            })),
+            Self::Cors => match setting {
+                Some(FilterSetting::Cors(policy)) => Box::new(cors::Cors::new(policy)),
+                _ => return None,
+            },
+            Self::Csrf(listener, counters) => {
+                let policy = match setting {
+                    Some(FilterSetting::Csrf(own)) => own,
+                    _ => listener,
+                };
+                Box::new(csrf::Csrf { policy: Arc::clone(policy), counters: counters.clone() })
+            }
+            Self::Fault(listener, counters) => match setting {
+                Some(FilterSetting::Fault(own)) => Box::new(fault::Inject::new(own, counters)),
+                _ => Box::new(fault::Inject::new(listener, counters)),
+            },
+            Self::HeaderMutation(listener) => {
+                let own = match setting {
+                    Some(FilterSetting::HeaderMutation(own)) => &**own,
+                    _ => &[],
+                };
+                Box::new(header_mutation::Mutate(
+                    std::iter::once(listener).chain(own).map(Arc::clone).collect(),
+                ))
+            }
+            Self::LocalRateLimit(listener, counters) => match setting {
+                Some(FilterSetting::LocalRateLimit(own)) => {
+                    Box::new(local_rate_limit::Limit::new(own, counters))
+                }
+                _ => Box::new(local_rate_limit::Limit::new(listener, counters)),
+            },
+            Self::Rbac(listener, counters) => match setting {
+                Some(FilterSetting::Rbac(own)) => Box::new(rbac::Check::new(own, counters, connection)),
+                _ => Box::new(rbac::Check::new(listener, counters, connection)),
+            },
+        })
+    }
+}
