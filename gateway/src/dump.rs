@@ -187,21 +187,20 @@ fn listener_view(listener: &Listener) -> ListenerView {
 }
 
 fn filter_view(filter: &gateway_config::HttpFilter) -> FilterView {
-    let (kind, module, policy) = match &filter.kind {
-        HttpFilterKind::Router => ("router", None, None),
-        HttpFilterKind::Cors => ("cors", None, None),
+    let (module, policy) = match &filter.kind {
         HttpFilterKind::Wasm(plugin) => {
             let module = match &plugin.module {
                 WasmModule::Remote { uri, sha256, .. } => format!("{uri} sha256:{sha256}"),
                 WasmModule::File(path) => format!("file {path}"),
                 WasmModule::Inline(bytes) => format!("inline, {} bytes", bytes.len()),
             };
-            ("wasm", Some(module), Some(format!("{:?}", plugin.failure_policy)))
+            (Some(module), Some(format!("{:?}", plugin.failure_policy)))
         }
+        _ => (None, None),
     };
     FilterView {
         name: filter.name.to_string(),
-        kind,
+        kind: filter.kind.kind(),
         disabled: filter.disabled,
         module,
         failure_policy: policy,

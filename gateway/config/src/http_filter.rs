@@ -42,6 +42,24 @@ pub enum HttpFilterKind {
     Wasm(Arc<WasmFilter>),
 }
 
+impl HttpFilterKind {
+    /// What kind it is, in the words of Envoy's extension names.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Cors => "cors",
+            Self::Buffer(_) => "buffer",
+            Self::Csrf(_) => "csrf",
+            Self::Fault(_) => "fault",
+            Self::HeaderMutation(_) => "header_mutation",
+            Self::LocalRateLimit(_) => "local_ratelimit",
+            Self::Rbac(_) => "rbac",
+            Self::Wasm(_) => "wasm",
+        }
+    }
+}
+
 /// A proxy-wasm plugin (`envoy.extensions.filters.http.wasm.v3.Wasm`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WasmFilter {

@@ -56,6 +56,23 @@ pub enum FilterSetting {
     Rbac(Arc<Rbac>),
 }
 
+impl FilterSetting {
+    /// The kind of filter that it is for, in the words of Envoy's extension names; `any` where it fits all.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Disabled | Self::Enabled => "any",
+            Self::Cors(_) => "cors",
+            Self::Buffer(_) => "buffer",
+            Self::Csrf(_) => "csrf",
+            Self::Fault(_) => "fault",
+            Self::HeaderMutation(_) => "header_mutation",
+            Self::LocalRateLimit(_) => "local_ratelimit",
+            Self::Rbac(_) => "rbac",
+        }
+    }
+}
+
 impl FilterSettings {
     /// The setting of a filter.
     #[must_use]

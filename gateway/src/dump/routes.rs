@@ -90,7 +90,7 @@ fn route_view(route: &Route) -> RouteView {
     let setting = |(name, setting): &(Box<str>, FilterSetting)| match setting {
         FilterSetting::Disabled => format!("{name}: disabled"),
         FilterSetting::Enabled => format!("{name}: enabled"),
-        FilterSetting::Cors(_) => format!("{name}: cors policy"),
+        other => format!("{name}: own settings of kind {}", other.kind()),
     };
     RouteView {
         name: route.name.to_string(),
