@@ -30,11 +30,11 @@ use gateway_xds_api::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matc
 use gateway_xds_api::pb::envoy::r#type::v3::{FractionalPercent, TokenBucket};
 use gateway_xds_api::pb::google::protobuf::{Any, UInt32Value, Value, value::Kind};
 use http::{Method, Request, StatusCode};
-use prost::{Message, Name};
+use prost::Name;
 use std::time::{Duration, Instant};
 
 /// A gateway in front of an echo with one filter before the router.
-async fn gateway(one: impl Message + Name, routes: Vec<Route>) -> (Gateway, Origin) {
+async fn gateway(one: impl Name, routes: Vec<Route>) -> (Gateway, Origin) {
     let origin = Origin::echo().await;
     let mut settings = http(vec![host(routes)]);
     settings.http_filters = vec![filter("f", &one), filter("router", &Router::default())];
