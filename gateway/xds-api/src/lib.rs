@@ -5,11 +5,13 @@
 //!
 //! This is the only crate that names `envoy_types`; everyone else uses [`pb`].
 
+mod json;
 mod resource;
 mod resource_set;
 mod type_url;
 
 pub use envoy_types::pb;
+pub use json::{Descriptors, JsonError, Secrecy};
 pub use resource::{PackedResource, UnpackError, pack, pack_encoded, unpack};
 pub use resource_set::{Difference, ResourceMap, ResourceSet};
 pub use type_url::ResourceType;

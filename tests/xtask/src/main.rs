@@ -4,12 +4,14 @@
 //! Generators and checks of the repository.
 
 mod crds;
+mod descriptors;
 mod gateway_api;
 mod repository;
 
 const USAGE: &str = "\
 usage: cargo run -p xtask -- COMMAND
   crds [--check]        write crds/generated and the kinds' chart from the Rust types
+  descriptors [--check] write gateway/xds-api/descriptors.bin.zst from the protobuf files of the envoy-types crate
   gateway-api KOPIUM    write crds/src/gateway_api/*.rs from crds/gateway-api/*.yaml; KOPIUM is the path of kopium 0.24.1";
 
 fn main() -> anyhow::Result<()> {
@@ -18,6 +20,8 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["crds"] => crds::run(false),
         ["crds", "--check"] => crds::run(true),
+        ["descriptors"] => descriptors::run(false),
+        ["descriptors", "--check"] => descriptors::run(true),
         ["gateway-api", kopium] => gateway_api::run(kopium),
         _ => anyhow::bail!("{USAGE}"),
     }
