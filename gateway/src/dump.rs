@@ -7,7 +7,10 @@ mod routes;
 
 use crate::certificates::{SecretView, secrets};
 use crate::process::Shared;
-use gateway_config::{Discovery, Endpoint, Endpoints, HttpFilterKind, Listener, Snapshot, WasmModule};
+use gateway_config::{
+    Discovery, Endpoint, Endpoints, HttpFilterKind, Listener, NetworkFilter, RouteSource, Snapshot,
+    WasmModule,
+};
 use gateway_upstream::HostState;
 use gateway_xds_client::StatusView;
 use routes::RouteTableView;
@@ -170,14 +173,17 @@ fn waiting(shared: &Shared) -> Vec<WaitingView> {
 fn listener_view(listener: &Listener) -> ListenerView {
     let chains = listener.chains.all().iter().map(|chain| FilterChainView {
         name: chain.name.to_string(),
-        server_names: chain.server_names.iter().map(ToString::to_string).collect(),
+        server_names: chain.matches.server_names.iter().map(ToString::to_string).collect(),
         tls: chain.tls.is_some(),
         certificates: chain.tls.iter().flat_map(|tls| &tls.certificates).map(ToString::to_string).collect(),
-        routes: match &chain.http.routes {
-            gateway_config::RouteSource::Rds(name) => name.to_string(),
-            gateway_config::RouteSource::Inline(table) => format!("inline {}", table.name),
+        routes: match &chain.network {
+            NetworkFilter::Http(http) => match &http.routes {
+                RouteSource::Rds(name) => name.to_string(),
+                RouteSource::Inline(table) => format!("inline {}", table.name),
+            },
+            NetworkFilter::Tcp(proxy) => format!("tcp {}", proxy.stat_prefix),
         },
-        http_filters: chain.http.filters.iter().map(filter_view).collect(),
+        http_filters: chain.http().iter().flat_map(|http| &http.filters).map(filter_view).collect(),
     });
     ListenerView {
         name: listener.name.to_string(),

@@ -24,6 +24,7 @@ pub(crate) mod route_match;
 pub(crate) mod route_table;
 pub(crate) mod secret;
 pub(crate) mod strings;
+pub(crate) mod tcp_proxy;
 pub(crate) mod tls;
 pub(crate) mod wasm_config;
 

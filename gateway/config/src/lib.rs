@@ -17,6 +17,7 @@ mod cluster;
 mod decode;
 mod diagnostics;
 mod endpoints;
+mod filter_chain;
 mod filters;
 mod fraction;
 mod header_mutation;
@@ -35,6 +36,7 @@ mod sharded_map;
 mod snapshot;
 mod store;
 mod string_matcher;
+mod tcp_proxy;
 mod upstream_policy;
 mod virtual_host;
 
@@ -48,6 +50,7 @@ pub use cluster::{
 };
 pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
 pub use filters::{
     Buffer, CorsPolicy, CsrfPolicy, FaultAbort, FaultAbortKind, FaultDelay, FaultInjection, HeaderMutation,
     LocalRateLimit, MetadataMatcher, MetadataValue, Mutations, QueryMutation, Rbac, RbacAction,
@@ -62,7 +65,7 @@ pub use http_connection_manager::{
     PathOptions, RouteSource, StripPort, Underscores,
 };
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
-pub use listener::{DownstreamTls, FilterChain, FilterChains, Listener};
+pub use listener::{DownstreamTls, Listener, ProxyProtocol};
 pub use plugins::plugins_of;
 pub use retry::{RetryOn, RetryPolicy};
 pub use route::{FilterSetting, FilterSettings, Route};
@@ -75,6 +78,7 @@ pub use sharded_map::ShardedMap;
 pub use snapshot::Snapshot;
 pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
+pub use tcp_proxy::{TcpCluster, TcpProxy};
 pub use upstream_policy::{
     CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource,
     UpstreamTls,

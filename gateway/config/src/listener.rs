@@ -1,13 +1,10 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Listeners: an address, and what happens to its connections by server name.
+//! Listeners: an address, and what happens to its connections.
 
-use crate::HttpConnectionManager;
-use std::collections::HashMap;
+use crate::FilterChains;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// A listener (`envoy.config.listener.v3.Listener`).
 #[derive(Debug)]
@@ -19,61 +16,25 @@ pub struct Listener {
     /// What happens to connections.
     pub chains: FilterChains,
     /// A connection starts with a PROXY protocol header.
-    pub proxy_protocol: bool,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// The first bytes of a connection are looked at for a TLS hello, also where no chain asks for it.
+    pub tls_inspector: bool,
     /// The listen backlog.
     pub backlog: Option<u32>,
     /// Soft limit of a connection's buffers, bytes.
     pub buffer_limit: Option<u32>,
 }
 
-/// The filter chains of a listener, found by server name: exact, longest wildcard, any.
-#[derive(Debug, Default)]
-pub struct FilterChains {
-    pub(crate) chains: Box<[Arc<FilterChain>]>,
-    pub(crate) exact: HashMap<Box<str>, u32>,
-    pub(crate) suffixes: HashMap<Box<str>, u32>,
-    pub(crate) any: Option<u32>,
-}
-
-impl FilterChains {
-    /// The chain for a connection; `server_name` is the SNI in lower case, none for plain text.
-    #[must_use]
-    pub fn select(&self, server_name: Option<&str>) -> Option<&Arc<FilterChain>> {
-        let named = server_name.and_then(|name| {
-            self.exact.get(name).or_else(|| {
-                let dots = name.bytes().enumerate().skip(1).filter(|(_, b)| *b == b'.');
-                dots.map(|(dot, _)| &name[dot + 1..]).find_map(|suffix| self.suffixes.get(suffix))
-            })
-        });
-        self.chains.get(named.copied().or(self.any)? as usize)
-    }
-
-    /// All chains.
-    #[must_use]
-    pub fn all(&self) -> &[Arc<FilterChain>] {
-        &self.chains
-    }
-
-    /// Whether connections start with a TLS hello.
-    #[must_use]
-    pub fn uses_tls(&self) -> bool {
-        self.chains.iter().any(|chain| chain.tls.is_some())
-    }
-}
-
-/// What happens to some of a listener's connections.
-#[derive(Debug)]
-pub struct FilterChain {
-    /// Its name; may be empty.
-    pub name: Box<str>,
-    /// Lower-case server names it takes: exact, `*.suffix`; none: any.
-    pub server_names: Box<[Box<str>]>,
-    /// TLS; none for plain text.
-    pub tls: Option<DownstreamTls>,
-    /// The handling of HTTP.
-    pub http: Arc<HttpConnectionManager>,
-    /// Limit of the TLS handshake.
-    pub handshake_timeout: Option<Duration>,
+/// The PROXY protocol header before a connection's bytes
+/// (`envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Connections without one are taken too; only for clients that are all trusted, as any of them may then tell any address.
+    pub optional: bool,
+    /// The text form (version 1) is refused.
+    pub refuse_v1: bool,
+    /// The binary form (version 2) is refused.
+    pub refuse_v2: bool,
 }
 
 /// TLS towards clients.

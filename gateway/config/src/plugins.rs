@@ -26,7 +26,7 @@ impl Snapshot {
 }
 
 fn of_chains(chains: &FilterChains) -> Vec<Arc<WasmFilter>> {
-    let filters = chains.all().iter().flat_map(|chain| &chain.http.filters);
+    let filters = chains.all().iter().filter_map(|chain| chain.http()).flat_map(|http| &http.filters);
     let plugins = filters.filter_map(|filter| match &filter.kind {
         HttpFilterKind::Wasm(plugin) => Some(Arc::clone(plugin)),
         _ => None,

@@ -13,8 +13,10 @@ use std::time::{Duration, SystemTime};
 pub struct ConnectionInfo {
     /// Unique among the connections of this process.
     pub id: u64,
-    /// The peer's address.
+    /// The client's address: the peer's, or what a PROXY protocol header says.
     pub remote: SocketAddr,
+    /// The peer's address, whatever a header says.
+    pub direct_remote: SocketAddr,
     /// The address that the peer connected to.
     pub local: SocketAddr,
     /// Name of the listener.
@@ -28,6 +30,8 @@ pub struct ConnectionInfo {
 pub struct TlsInfo {
     /// The server name that the client asked for, in lower case.
     pub server_name: Option<Arc<str>>,
+    /// Protocols that the client offered.
+    pub offered: Box<[Box<str>]>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// The peer's certificate in DER, where one was asked for.

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! From a new connection to its protocol: limit, TLS by server name, HTTP/1.1 or HTTP/2.
+//! From a new connection to its protocol: limit, PROXY protocol, filter chain, TLS, HTTP/1.1, HTTP/2 or plain bytes.
 
-use crate::connection::Connection;
+use crate::client_stream::ClientStream;
+use crate::connection::{Connection, facts};
 use crate::downstream_io::{DownstreamIo, Replay, StreamState};
 use crate::head_guard::HeadGuard;
 use crate::http;
@@ -11,8 +12,11 @@ use crate::listener::{Admission, ListenerState, Phase};
 use crate::metrics::Number;
 use crate::peer;
 use crate::preface;
+use crate::proxy_protocol::{self, Refused};
+use crate::tcp;
+use crate::tls_hello::{self, Hello};
 use crate::worker::Worker;
-use gateway_config::{Codec, FilterChain, Listener};
+use gateway_config::{ChainFacts, Codec, FilterChain, HttpConnectionManager, Listener, NetworkFilter};
 use gateway_filter_api::{ConnectionInfo, TlsInfo};
 use rustls::server::Acceptor;
 use rustls::{ProtocolVersion, ServerConnection};
@@ -112,101 +116,121 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, p
         let info = ConnectionInfo {
             id,
             remote: peer,
+            direct_remote: peer,
             local,
             listener: Arc::clone(&listener.shared.name),
             tls: None,
         };
-        if let Some(serving) = Box::pin(until_served(worker, listener, stream, info)).await {
+        let arrival = Arrival { config: listener.config(), worker, listener, info };
+        if let Some(serving) = Box::pin(arrival.until_served(ClientStream::new(stream))).await {
             serving.await;
         }
     });
 }
 
-/// Everything up to the protocol; none where the connection is not to be served.
-async fn until_served(
+/// A connection whose handling is not chosen yet.
+struct Arrival {
     worker: Rc<Worker>,
     listener: Rc<ListenerState>,
-    stream: TcpStream,
-    info: ConnectionInfo,
-) -> Option<Serving> {
-    let config = listener.config();
-    if config.chains.uses_tls() {
-        serve_tls(worker, listener, stream, info, config).await
-    } else if let Some(chain) = config.chains.select(None).cloned() {
-        serve_plain(worker, listener, stream, info, (config, chain)).await
-    } else {
-        listener.metrics.no_filter_chain_match.increment();
-        None
-    }
-}
-
-async fn serve_plain(
-    worker: Rc<Worker>,
-    listener: Rc<ListenerState>,
-    stream: TcpStream,
-    info: ConnectionInfo,
-    (config, chain): (Arc<Listener>, Arc<FilterChain>),
-) -> Option<Serving> {
-    let place = Place { worker, listener, config, chain };
-    place.detect(stream, info).await
-}
-
-async fn serve_tls(
-    worker: Rc<Worker>,
-    listener: Rc<ListenerState>,
-    stream: TcpStream,
-    mut info: ConnectionInfo,
     config: Arc<Listener>,
-) -> Option<Serving> {
-    let limit = worker.limits().handshake;
-    let mut hello = pin!(timeout(limit, LazyConfigAcceptor::new(Acceptor::default(), stream)));
-    let started = match hello.as_mut().await {
-        Ok(Ok(started)) => started,
-        Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
-        Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
-    };
-    let name: Option<Arc<str>> =
-        started.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
-    let chain = config.chains.select(name.as_deref()).cloned();
-    let Some((chain, tls)) = chain.as_ref().and_then(|chain| Some((chain, chain.tls.as_ref()?))) else {
-        // Closed without an alert, as Envoy does: nothing is told about names.
-        return refused(&listener.metrics.no_filter_chain_match);
-    };
-    let made = listener.tls.config(&config.name, chain, tls, &worker.snapshot(), &worker.shared().tickets);
-    let tls_config = match made {
-        Ok(tls_config) => tls_config,
-        Err(error) => {
-            tracing::warn!(listener = %config.name, chain = %chain.name, error = &error as &dyn std::error::Error, "no tls for the connection");
-            return refused(&listener.metrics.ssl_connection_error);
+    info: ConnectionInfo,
+}
+
+impl Arrival {
+    /// Everything up to the protocol; none where the connection is not to be served.
+    async fn until_served(mut self, mut stream: ClientStream) -> Option<Serving> {
+        let limit = self.worker.limits().handshake;
+        if let Some(settings) = self.config.proxy_protocol {
+            match timeout(limit, proxy_protocol::read(&mut stream, settings)).await {
+                Ok(Ok(header)) => {
+                    if let Some((client, destination)) = header.and_then(|header| header.addresses) {
+                        (self.info.remote, self.info.local) = (client, destination);
+                    }
+                }
+                Ok(Err(Refused::Header)) => return refused(&self.listener.metrics.proxy_proto_invalid),
+                Ok(Err(Refused::Io)) => return None,
+                Err(_) => return refused(&self.listener.metrics.downstream_pre_cx_timeout),
+            }
         }
-    };
-    let stream =
-        match timeout(chain.handshake_timeout.unwrap_or(limit), started.into_stream(tls_config)).await {
+        if self.config.chains.all_use_tls() {
+            return self.serve_tls(stream, None).await;
+        }
+        let hello = if self.config.tls_inspector || self.config.chains.reads_hello() {
+            match timeout(limit, tls_hello::look(&mut stream)).await {
+                Ok(Ok(hello)) => hello,
+                Ok(Err(_)) => return None,
+                Err(_) => return refused(&self.listener.metrics.downstream_pre_cx_timeout),
+            }
+        } else {
+            None
+        };
+        let chain = self.choose(hello.as_ref());
+        let Some(chain) = chain else { return refused(&self.listener.metrics.no_filter_chain_match) };
+        if chain.tls.is_some() {
+            return self.serve_tls(stream, Some(chain)).await;
+        }
+        self.place(chain).serve(stream, None).await
+    }
+
+    fn choose(&self, hello: Option<&Hello>) -> Option<Arc<FilterChain>> {
+        let facts = ChainFacts {
+            server_name: hello.and_then(|hello| hello.server_name.as_deref()),
+            tls: hello.is_some(),
+            application_protocols: hello.map_or(&[], |hello| &hello.application_protocols),
+            ..facts(&self.info)
+        };
+        self.config.chains.select(&facts).cloned()
+    }
+
+    /// Ends TLS here; the chain is chosen by the hello where it is not yet.
+    async fn serve_tls(mut self, stream: ClientStream, chosen: Option<Arc<FilterChain>>) -> Option<Serving> {
+        let (listener, worker) = (Rc::clone(&self.listener), Rc::clone(&self.worker));
+        let limit = worker.limits().handshake;
+        let mut hello = pin!(timeout(limit, LazyConfigAcceptor::new(Acceptor::default(), stream)));
+        let started = match hello.as_mut().await {
+            Ok(Ok(started)) => started,
+            Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
+            Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
+        };
+        let hello = Hello::of(&started.client_hello());
+        let chain = chosen.or_else(|| self.choose(Some(&hello)));
+        let Some((chain, tls)) = chain.as_ref().and_then(|chain| Some((chain, chain.tls.as_ref()?))) else {
+            // Closed without an alert, as Envoy does: nothing is told about names.
+            return refused(&listener.metrics.no_filter_chain_match);
+        };
+        let name = &self.config.name;
+        let made = listener.tls.config(name, chain, tls, &worker.snapshot(), &worker.shared().tickets);
+        let tls_config = match made {
+            Ok(tls_config) => tls_config,
+            Err(error) => {
+                tracing::warn!(listener = %name, chain = %chain.name, error = &error as &dyn std::error::Error, "no tls for the connection");
+                return refused(&listener.metrics.ssl_connection_error);
+            }
+        };
+        let limit = chain.handshake_timeout.unwrap_or(limit);
+        let stream = match timeout(limit, started.into_stream(tls_config)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
             Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
         };
-    listener.metrics.ssl_handshake.increment();
-    let session = stream.get_ref().1;
-    info.tls = Some(tls_info(session, name));
-    let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-    let place = Place {
-        worker,
-        listener: Rc::clone(&listener),
-        config: Arc::clone(&config),
-        chain: Arc::clone(chain),
-    };
-    match alpn.as_deref() {
-        Some(b"h2") => Some(place.http2(stream, Replay::default(), info)),
-        Some(_) => Some(place.http1(stream, Replay::default(), info)),
-        None => place.detect(stream, info).await,
+        listener.metrics.ssl_handshake.increment();
+        let session = stream.get_ref().1;
+        self.info.tls = Some(tls_info(session, hello));
+        let alpn = session.alpn_protocol().map(|protocol| protocol == b"h2");
+        let chain = Arc::clone(chain);
+        self.place(chain).serve(stream, alpn).await
+    }
+
+    fn place(self, chain: Arc<FilterChain>) -> Place {
+        Place { arrival: self, chain }
     }
 }
 
-fn tls_info(session: &ServerConnection, server_name: Option<Arc<str>>) -> TlsInfo {
+fn tls_info(session: &ServerConnection, hello: Hello) -> TlsInfo {
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(AsRef::as_ref);
     TlsInfo {
-        server_name,
+        server_name: hello.server_name,
+        offered: hello.application_protocols,
         version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
             "TLSv1.2"
         } else {
@@ -225,28 +249,47 @@ fn refused(why: &Number) -> Option<Serving> {
 
 /// Where a connection came in, and what serves it.
 struct Place {
-    worker: Rc<Worker>,
-    listener: Rc<ListenerState>,
-    config: Arc<Listener>,
+    arrival: Arrival,
     chain: Arc<FilterChain>,
 }
 
 impl Place {
+    /// Serves a stream; `http2` says what ALPN chose, where it chose something.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        stream: S,
+        http2: Option<bool>,
+    ) -> Option<Serving> {
+        let http = match &self.chain.network {
+            NetworkFilter::Http(http) => Arc::clone(http),
+            NetworkFilter::Tcp(proxy) => {
+                let Arrival { worker, listener, info, .. } = self.arrival;
+                return Some(Box::pin(tcp::serve(worker, listener, Arc::clone(proxy), stream, info)));
+            }
+        };
+        match http2 {
+            Some(true) => Some(self.http2(&http, stream, Replay::default())),
+            Some(false) => Some(self.http1(&http, stream, Replay::default())),
+            None => self.detect(&http, stream).await,
+        }
+    }
+
     /// Tells the protocol by the first bytes where the settings leave it open.
     async fn detect<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
+        http: &Arc<HttpConnectionManager>,
         mut stream: S,
-        info: ConnectionInfo,
     ) -> Option<Serving> {
-        match self.chain.http.codec {
-            Codec::Http1 => Some(self.http1(stream, Replay::default(), info)),
-            Codec::Http2 => Some(self.http2(stream, Replay::default(), info)),
+        match http.codec {
+            Codec::Http1 => Some(self.http1(http, stream, Replay::default())),
+            Codec::Http2 => Some(self.http2(http, stream, Replay::default())),
             Codec::Auto => {
-                match timeout(self.worker.limits().request_headers, preface::detect(&mut stream)).await {
-                    Ok(Ok((true, replay))) => Some(self.http2(stream, replay, info)),
-                    Ok(Ok((false, replay))) => Some(self.http1(stream, replay, info)),
+                let limit = self.arrival.worker.limits().request_headers;
+                match timeout(limit, preface::detect(&mut stream)).await {
+                    Ok(Ok((true, replay))) => Some(self.http2(http, stream, replay)),
+                    Ok(Ok((false, replay))) => Some(self.http1(http, stream, replay)),
                     Ok(Err(_)) => None,
-                    Err(_) => refused(&self.listener.metrics.downstream_pre_cx_timeout),
+                    Err(_) => refused(&self.arrival.listener.metrics.downstream_pre_cx_timeout),
                 }
             }
         }
@@ -254,32 +297,30 @@ impl Place {
 
     fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
+        http: &Arc<HttpConnectionManager>,
         stream: S,
         replay: Replay,
-        info: ConnectionInfo,
     ) -> Serving {
-        let limit = self.chain.http.limits.max_headers_bytes as usize;
-        let (connection, state) = self.connection(info);
+        let limit = http.limits.max_headers_bytes as usize;
+        let (connection, state) = self.connection(http);
         let io = DownstreamIo::new(stream, replay, Some(HeadGuard::new(limit)), state);
         Box::pin(http::serve_http1(connection, io))
     }
 
     fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
+        http: &Arc<HttpConnectionManager>,
         stream: S,
         replay: Replay,
-        info: ConnectionInfo,
     ) -> Serving {
-        let (connection, state) = self.connection(info);
+        let (connection, state) = self.connection(http);
         Box::pin(http::serve_http2(connection, DownstreamIo::new(stream, replay, None, state)))
     }
 
-    fn connection(self, info: ConnectionInfo) -> (Rc<Connection>, Arc<StreamState>) {
+    fn connection(self, http: &Arc<HttpConnectionManager>) -> (Rc<Connection>, Arc<StreamState>) {
         let state = StreamState::new();
-        let settings = self.worker.http_settings(&self.chain.http);
-        (
-            Connection::new(info, self.worker, self.listener, (self.config, settings), Arc::clone(&state)),
-            state,
-        )
+        let Arrival { worker, listener, config, info } = self.arrival;
+        let settings = worker.http_settings(http);
+        (Connection::new(info, worker, listener, (config, settings), Arc::clone(&state)), state)
     }
 }

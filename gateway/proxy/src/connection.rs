@@ -7,7 +7,7 @@ use crate::downstream_io::StreamState;
 use crate::http_settings::HttpSettings;
 use crate::listener::ListenerState;
 use crate::worker::{LocalSnapshot, Worker};
-use gateway_config::{FilterChain, Listener};
+use gateway_config::{ChainFacts, FilterChain, Listener};
 use gateway_filter_api::ConnectionInfo;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
@@ -101,10 +101,10 @@ impl Connection {
     pub(crate) fn serving(&self) -> Serving {
         let mut chosen = self.chosen.borrow_mut();
         if let Some(newest) = self.listener.changed_from(&chosen.0) {
-            let server_name = self.info.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
             // A chain that is gone serves its connections to their end.
-            if let Some(chain) = newest.chains.select(server_name).filter(|chain| self.fits(chain)) {
-                chosen.1 = self.worker.http_settings(&chain.http);
+            let chain = newest.chains.select(&facts(&self.info)).filter(|chain| self.fits(chain));
+            if let Some(http) = chain.and_then(|chain| chain.http()) {
+                chosen.1 = self.worker.http_settings(http);
             }
             chosen.0 = newest;
         }
@@ -158,6 +158,18 @@ impl Connection {
     /// Since when no request is being handled; none while one is.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         (self.active.get() == 0).then(|| self.last_active.get())
+    }
+}
+
+/// What chains are chosen by.
+pub(crate) fn facts(info: &ConnectionInfo) -> ChainFacts<'_> {
+    ChainFacts {
+        local: info.local,
+        remote: info.remote,
+        direct_remote: info.direct_remote,
+        server_name: info.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+        tls: info.tls.is_some(),
+        application_protocols: info.tls.as_ref().map_or(&[], |tls| &tls.offered),
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! Proxy::install(snapshot)   sockets, configuration        proxy, worker, listener
-//! accept -> tls -> http      connection                    accept, tls, preface, downstream_io, head_guard, http, watchdog
+//! accept -> tls -> http      connection                    accept, proxy_protocol, tls_hello, tls, preface, downstream_io, head_guard, http, watchdog
+//!               -> tcp                                     tcp
 //! request                    the phases of a request       request (the list), normalise, routing, filter (the run), filters (the built-in ones), forward, retry, respond,
 //!                                                            record
 //! ```
@@ -17,6 +18,7 @@ mod accept;
 mod access_log;
 mod answer;
 mod client_address;
+mod client_stream;
 mod connection;
 mod deadline;
 mod downstream_io;
@@ -39,6 +41,7 @@ mod peer;
 mod plugin;
 mod preface;
 mod proxy;
+mod proxy_protocol;
 mod record;
 mod request;
 mod request_body;
@@ -48,7 +51,9 @@ mod retry;
 mod rewrite;
 mod routing;
 mod sockets;
+mod tcp;
 mod tls;
+mod tls_hello;
 mod upgrade;
 mod watchdog;
 mod worker;

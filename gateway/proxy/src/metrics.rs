@@ -137,7 +137,9 @@ numbers! {
         downstream_cx_overflow: "counter",
         /// Connections that did not say in time which protocol they speak.
         downstream_pre_cx_timeout: "counter",
-        /// Connections whose server name no filter chain takes.
+        /// Connections without the PROXY protocol header that they must have, or with a broken one.
+        proxy_proto_invalid: "counter",
+        /// Connections that no filter chain takes.
         no_filter_chain_match: "counter",
         /// TLS handshakes that were completed.
         ssl_handshake: "counter",

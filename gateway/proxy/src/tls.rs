@@ -101,7 +101,7 @@ impl TlsConfigs {
         let secrets = names()
             .map(|name| snapshot.secrets.get(name).cloned().ok_or_else(|| TlsError::NoSecret(name.clone())))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut config = build(tls, &chain.http.codec, &secrets)?;
+        let mut config = build(tls, chain.http().map(|http| http.codec), &secrets)?;
         config.ticketer = tickets.of(listener, &chain.name)?;
         let config = Arc::new(config);
         let made = Made { chain: Arc::clone(chain), secrets, config: Arc::clone(&config) };
@@ -110,7 +110,11 @@ impl TlsConfigs {
     }
 }
 
-fn build(tls: &DownstreamTls, codec: &Codec, secrets: &[Arc<Secret>]) -> Result<ServerConfig, TlsError> {
+fn build(
+    tls: &DownstreamTls,
+    codec: Option<Codec>,
+    secrets: &[Arc<Secret>],
+) -> Result<ServerConfig, TlsError> {
     let mut certificates = Vec::new();
     let mut validation = None;
     for (index, secret) in secrets.iter().enumerate() {
@@ -144,9 +148,10 @@ fn build(tls: &DownstreamTls, codec: &Codec, secrets: &[Arc<Secret>]) -> Result<
     config.send_tls13_tickets = 1;
     config.alpn_protocols = match (tls.alpn.is_empty(), codec) {
         (false, _) => tls.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect(),
-        (true, Codec::Auto) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        (true, Codec::Http1) => vec![b"http/1.1".to_vec()],
-        (true, Codec::Http2) => vec![b"h2".to_vec()],
+        (true, None) => Vec::new(),
+        (true, Some(Codec::Auto)) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        (true, Some(Codec::Http1)) => vec![b"http/1.1".to_vec()],
+        (true, Some(Codec::Http2)) => vec![b"h2".to_vec()],
     };
     Ok(config)
 }

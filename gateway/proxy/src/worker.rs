@@ -138,6 +138,11 @@ impl Worker {
         &self.shared.options.limits
     }
 
+    /// This worker's numbers.
+    pub(crate) fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
     /// This worker's way to the upstreams.
     pub(crate) fn upstreams(&self) -> &Upstreams<RequestBody> {
         &self.upstreams

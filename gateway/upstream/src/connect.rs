@@ -98,6 +98,23 @@ pub(crate) async fn connect<B: RequestBody>(
     result
 }
 
+/// Connects without speaking HTTP.
+pub(crate) async fn raw(target: &Target, count: ConnectionCount) -> Result<UpstreamStream, ConnectError> {
+    let metrics = &target.state.metrics;
+    let result = match tokio::time::timeout(target.settings.timeout, transport(target)).await {
+        Ok(result) => result.map(|transport| UpstreamStream::new(transport, count)),
+        Err(_) => {
+            metrics.upstream_cx_connect_timeout.add(1);
+            Err(ConnectError::Timeout)
+        }
+    };
+    if let Err(error) = &result {
+        metrics.upstream_cx_connect_fail.add(1);
+        tracing::debug!(cluster = target.state.name(), host = %target.address, error = error as &dyn std::error::Error, "cannot connect to endpoint");
+    }
+    result
+}
+
 async fn transport(target: &Target) -> Result<Transport, ConnectError> {
     let tcp = match &target.address {
         EndpointAddress::Socket(address) => {

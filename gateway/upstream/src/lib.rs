@@ -24,6 +24,7 @@ mod lease;
 mod metrics;
 mod picker;
 mod pool;
+mod raw;
 mod registry;
 mod send;
 mod stream;
@@ -37,6 +38,7 @@ pub use body::UpstreamBody;
 pub use error::{ConnectError, PickError, SendError, SendErrorKind};
 pub use host::{HostState, Outcome};
 pub use metrics::{ClusterMetrics, Metric, MetricKind};
+pub use raw::RawConnection;
 pub use registry::{ClusterState, UpstreamRegistry};
 pub use upstreams::{PickContext, Picked, RetryPermit, Upstreams};
 

@@ -5,6 +5,7 @@
 
 use crate::RequestBody;
 use crate::body::UpstreamBody;
+use crate::connect::Target;
 use crate::error::{PickError, SendError};
 use crate::host::{HostState, Outcome};
 use crate::registry::{ClusterState, UpstreamRegistry};
@@ -161,6 +162,11 @@ impl<B: RequestBody> Picked<B> {
     #[must_use]
     pub fn state(&self) -> &Arc<ClusterState> {
         &self.cluster.state
+    }
+
+    /// How to connect to it.
+    pub(crate) fn target(&self) -> Target {
+        self.host.target(&self.cluster.state)
     }
 
     /// Tells that the time for an attempt ran out; counts against the host as a failure.

@@ -5,7 +5,7 @@
 
 use crate::RequestBody;
 use crate::balancer::{Balancer, healthy_count};
-use crate::connect::ConnectSettings;
+use crate::connect::{ConnectSettings, Target};
 use crate::error::PickError;
 use crate::host::HostState;
 use crate::pool::{HostPool, PoolTarget};
@@ -153,6 +153,17 @@ impl<B: RequestBody> WorkerHost<B> {
                 http2,
             }))
         })
+    }
+
+    /// How to connect to it outside of the pools.
+    pub(crate) fn target(&self, state: &Arc<ClusterState>) -> Target {
+        Target {
+            address: self.state.address().clone(),
+            hostname: self.hostname.clone(),
+            settings: Rc::clone(&self.target.settings),
+            state: Arc::clone(state),
+            http2: false,
+        }
     }
 
     fn pools(&self) -> impl Iterator<Item = &Rc<HostPool<B>>> {

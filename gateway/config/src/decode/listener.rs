@@ -3,11 +3,14 @@
 
 //! Decodes listeners.
 
-use crate::Listener;
 use crate::decode::endpoints::listen_address;
 use crate::decode::filter_chains::filter_chains;
 use crate::decode::{Fault, Scope, fields, number, truth, type_name};
+use crate::{Listener, ProxyProtocol};
+use gateway_xds_api::pb::envoy::config::core::v3::proxy_protocol_config::Version;
 use gateway_xds_api::pb::envoy::config::listener::v3::{self as pb, listener_filter};
+use gateway_xds_api::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy;
+use gateway_xds_api::unpack;
 
 /// A listener.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
@@ -40,19 +43,34 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
         return Err(scope.field_fault(field, "is not supported"));
     }
     let address = scope.at("address", |scope| listen_address(scope, address))?;
-    let proxy_protocol = scope.each("listener_filters", listener_filters, listener_filter)?.contains(&true);
+    let (mut proxy_protocol, mut tls_inspector) = (None, false);
+    for filter in scope.each("listener_filters", listener_filters, listener_filter)? {
+        match filter {
+            ListenerFilter::ProxyProtocol(settings) => proxy_protocol = Some(settings),
+            ListenerFilter::TlsInspector => tls_inspector = true,
+            ListenerFilter::HttpInspector => {}
+        }
+    }
     Ok(Listener {
         name: name.into(),
         address,
         chains: self::filter_chains(scope, filter_chains, default_filter_chain)?,
         proxy_protocol,
+        tls_inspector,
         backlog: number(tcp_backlog_size),
         buffer_limit: number(per_connection_buffer_limit_bytes),
     })
 }
 
-/// True for the PROXY protocol; what the others find out, this gateway always looks at.
-fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<bool, Fault> {
+/// What a listener filter does.
+enum ListenerFilter {
+    ProxyProtocol(ProxyProtocol),
+    TlsInspector,
+    /// What it finds out, this gateway always looks at.
+    HttpInspector,
+}
+
+fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<ListenerFilter, Fault> {
     let pb::ListenerFilter { name: _, filter_disabled, config_type } = filter;
     scope.unused("filter_disabled", &filter_disabled);
     let any = match scope.required("typed_config", config_type)? {
@@ -62,9 +80,28 @@ fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<bool
         }
     };
     match type_name(&any) {
-        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-        | "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => Ok(false),
-        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => Ok(true),
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" => Ok(ListenerFilter::TlsInspector),
+        "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => {
+            Ok(ListenerFilter::HttpInspector)
+        }
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => {
+            let message = unpack(&any).map_err(|error| scope.fault(error))?;
+            Ok(ListenerFilter::ProxyProtocol(proxy_protocol(scope, message)))
+        }
         other => Err(scope.fault(format_args!("the listener filter {other} is not supported"))),
+    }
+}
+
+fn proxy_protocol(scope: &mut Scope, message: proxy::ProxyProtocol) -> ProxyProtocol {
+    fields!(scope, message => proxy::ProxyProtocol {
+        use { allow_requests_without_proxy_protocol, disallowed_versions }
+        warn { rules, pass_through_tlvs, tlv_location }
+        quiet { stat_prefix }
+    });
+    let refused = |version: Version| disallowed_versions.contains(&i32::from(version));
+    ProxyProtocol {
+        optional: allow_requests_without_proxy_protocol,
+        refuse_v1: refused(Version::V1),
+        refuse_v2: refused(Version::V2),
     }
 }

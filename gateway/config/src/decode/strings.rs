@@ -1,14 +1,16 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Decodes string conditions, expressions and fractions.
+//! Decodes string conditions, expressions, fractions and ranges of addresses.
 
 use crate::decode::{Fault, Scope, fields};
 use crate::{Fraction, FullRegex, StringMatcher, StringPattern};
-use gateway_xds_api::pb::envoy::config::core::v3::RuntimeFractionalPercent;
+use gateway_xds_api::pb::envoy::config::core::v3::{CidrRange, RuntimeFractionalPercent};
 use gateway_xds_api::pb::envoy::r#type::matcher::v3::{self as pb, string_matcher::MatchPattern};
 use gateway_xds_api::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
+use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
+use std::net::IpAddr;
 
 /// A string condition.
 pub(crate) fn string_matcher(scope: &mut Scope, matcher: pb::StringMatcher) -> Result<StringMatcher, Fault> {
@@ -94,6 +96,19 @@ pub(crate) fn percent(scope: &mut Scope, share: FractionalPercent) -> Result<Fra
         Err(_) => return Err(scope.field_fault("denominator", "is unknown")),
     };
     Ok(Fraction { numerator, denominator })
+}
+
+/// A range of addresses.
+pub(crate) fn cidr(scope: &Scope, field: &str, range: &CidrRange) -> Result<IpNet, Fault> {
+    let CidrRange { address_prefix, prefix_len } = range;
+    let address: IpAddr = address_prefix
+        .parse()
+        .map_err(|_| scope.field_fault(field, format_args!("{address_prefix:?} is not an address")))?;
+    let length = prefix_len.as_ref().map_or(0, |length| length.value);
+    let length = u8::try_from(length).unwrap_or(u8::MAX);
+    let net = IpNet::new(address, length)
+        .map_err(|_| scope.field_fault(field, format_args!("{length} is too long a prefix")))?;
+    Ok(net.trunc())
 }
 
 /// Errors of the `regex` crate draw the expression over several lines.

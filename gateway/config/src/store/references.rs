@@ -123,7 +123,7 @@ fn cluster_keys(cluster: &Cluster, mut each: impl FnMut(Key)) {
 /// What a listener needs.
 pub(super) fn listener_keys(listener: &Listener, mut each: impl FnMut(Key)) {
     for chain in listener.chains.all() {
-        if let RouteSource::Rds(name) = &chain.http.routes {
+        if let Some(RouteSource::Rds(name)) = chain.http().map(|http| &http.routes) {
             each((ResourceType::RouteConfiguration, name.clone()));
         }
         for name in chain.tls.iter().flat_map(|tls| tls.certificates.iter().chain(&tls.client_roots)) {

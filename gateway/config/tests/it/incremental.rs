@@ -23,7 +23,7 @@ fn text(snapshot: &Snapshot) -> String {
         lines.push(format!(
             "listener {name} {} {:?}",
             listener.address,
-            listener.chains.all().iter().map(|c| &c.http.routes).collect::<Vec<_>>()
+            listener.chains.all().iter().map(|c| &c.http().unwrap().routes).collect::<Vec<_>>()
         ));
     }
     for (name, table) in snapshot.route_tables.iter() {

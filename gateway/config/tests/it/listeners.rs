@@ -7,7 +7,7 @@ use crate::resources::{
     certificate, chain, cluster, listener, manager, packed_host, prefix, table, vhds_table,
 };
 use crate::{put, remove};
-use gateway_config::{ConfigStore, last_good};
+use gateway_config::{ChainFacts, ConfigStore, last_good};
 use gateway_xds_api::ResourceType::{
     Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret, VirtualHost,
 };
@@ -40,6 +40,19 @@ fn a_table_without_any_host_is_ready_once_the_control_plane_said_so() {
     assert!(store.snapshot().listeners.contains_key("listener/80"));
 }
 
+/// A connection from elsewhere that says this name.
+fn named(server_name: Option<&str>) -> ChainFacts<'_> {
+    let remote = "203.0.113.1:40000".parse().unwrap();
+    ChainFacts {
+        local: "192.0.2.1:443".parse().unwrap(),
+        remote,
+        direct_remote: remote,
+        server_name,
+        tls: true,
+        application_protocols: &[],
+    }
+}
+
 #[test]
 fn the_version_before_serves_until_the_new_one_is_ready() {
     let mut store = ConfigStore::new();
@@ -51,8 +64,8 @@ fn the_version_before_serves_until_the_new_one_is_ready() {
     assert_eq!(applied.unwanted, []);
     let served = |store: &ConfigStore| {
         let snapshot = store.snapshot();
-        let http = &snapshot.listeners["listener/80"].chains.select(None).unwrap().http;
-        snapshot.routes_of(http).unwrap().name.to_string()
+        let chain = snapshot.listeners["listener/80"].chains.select(&named(None)).unwrap();
+        snapshot.routes_of(chain.http().unwrap()).unwrap().name.to_string()
     };
     // The control plane may already take the old table away.
     remove(&mut store, RouteConfiguration, &["old"]);
@@ -74,7 +87,7 @@ fn the_chain_is_chosen_by_server_name() {
     let applied = put(&mut store, Listener, [listener("listener/443", chains)]);
     assert_eq!(applied.rejections, []);
     let listener = &store.snapshot().listeners["listener/443"];
-    assert!(listener.chains.uses_tls());
+    assert!(listener.chains.all_use_tls());
     for (name, expected) in [
         (Some("a.shop.com"), "a.shop.com"),
         (Some("b.shop.com"), "*.shop.com"),
@@ -83,7 +96,7 @@ fn the_chain_is_chosen_by_server_name() {
         (Some("com"), ""),
         (None, ""),
     ] {
-        assert_eq!(&*listener.chains.select(name).unwrap().name, expected, "{name:?}");
+        assert_eq!(&*listener.chains.select(&named(name)).unwrap().name, expected, "{name:?}");
     }
 }
 

@@ -112,7 +112,7 @@ fn virtual_hosts_name_the_field() {
 fn other_resources_name_the_field() {
     let plain = || chain(&[], &manager("t"), None);
     let mut two_names = chain(&["a.com"], &manager("t"), Some("s"));
-    two_names.filter_chain_match.as_mut().unwrap().application_protocols.push("h2".to_owned());
+    two_names.filter_chain_match.as_mut().unwrap().transport_protocol = "quic".to_owned();
     let mut no_router = manager("t");
     no_router.http_filters.clear();
     let mut original = cluster_message("c");
@@ -129,11 +129,11 @@ fn other_resources_name_the_field() {
         (rejection(ResourceType::Listener, listener("l", Vec::new())), "filter_chains: is empty"),
         (
             rejection(ResourceType::Listener, listener("l", vec![plain(), plain()])),
-            "filter_chains[1].filter_chain_match.server_names: more than one",
+            "filter_chains[1].filter_chain_match: takes connections that another chain",
         ),
         (
             rejection(ResourceType::Listener, listener("l", vec![two_names])),
-            "filter_chains[0].filter_chain_match.application_protocols",
+            "filter_chains[0].filter_chain_match.transport_protocol: must be",
         ),
         (
             rejection(ResourceType::Listener, listener("l", vec![chain(&[], &no_router, None)])),

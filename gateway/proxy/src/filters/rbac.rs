@@ -78,7 +78,7 @@ impl Check {
                 let told = connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
                 name.is_match(told.unwrap_or_default().as_bytes())
             }
-            RbacCondition::DirectRemoteIp(range) => range.contains(&ip(connection.remote.ip())),
+            RbacCondition::DirectRemoteIp(range) => range.contains(&ip(connection.direct_remote.ip())),
             RbacCondition::RemoteIp(range) => {
                 let forwarding = self.connection.settings().http.forwarding;
                 let address = client_address(&context.request.headers, connection.remote.ip(), forwarding);

@@ -23,5 +23,6 @@ mod protocols;
 mod rest;
 mod retries;
 mod routing;
+mod tcp;
 mod tls;
 mod upgrades;

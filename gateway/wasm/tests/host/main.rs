@@ -59,6 +59,7 @@ fn connection() -> ConnectionInfo {
     ConnectionInfo {
         id: 7,
         remote: "192.0.2.1:1234".parse().unwrap(),
+        direct_remote: "192.0.2.1:1234".parse().unwrap(),
         local: "192.0.2.2:443".parse().unwrap(),
         listener: "listener/443".into(),
         tls: None,

@@ -5,10 +5,9 @@
 
 use crate::decode::metadata_match::metadata_matcher;
 use crate::decode::route_match::header_matcher;
-use crate::decode::strings::string_matcher;
+use crate::decode::strings::{cidr, string_matcher};
 use crate::decode::{Fault, Scope, fields};
 use crate::{Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, StringMatcher};
-use gateway_xds_api::pb::envoy::config::core::v3::CidrRange;
 use gateway_xds_api::pb::envoy::config::rbac::v3::{
     self as rules, permission::Rule, principal::Identifier, rbac::Action,
 };
@@ -16,8 +15,6 @@ use gateway_xds_api::pb::envoy::extensions::filters::http::rbac::v3 as pb;
 use gateway_xds_api::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
-use ipnet::IpNet;
-use std::net::IpAddr;
 
 /// Conditions inside conditions are read this deep.
 const DEEPEST: usize = 32;
@@ -198,17 +195,4 @@ fn path(scope: &mut Scope, matcher: PathMatcher) -> Result<StringMatcher, Fault>
 
 fn port(scope: &Scope, field: &str, number: i64) -> Result<u16, Fault> {
     u16::try_from(number).map_err(|_| scope.field_fault(field, "is not a port"))
-}
-
-/// A range of addresses.
-pub(crate) fn cidr(scope: &Scope, field: &str, range: &CidrRange) -> Result<IpNet, Fault> {
-    let CidrRange { address_prefix, prefix_len } = range;
-    let address: IpAddr = address_prefix
-        .parse()
-        .map_err(|_| scope.field_fault(field, format_args!("{address_prefix:?} is not an address")))?;
-    let length = prefix_len.as_ref().map_or(0, |length| length.value);
-    let length = u8::try_from(length).unwrap_or(u8::MAX);
-    let net = IpNet::new(address, length)
-        .map_err(|_| scope.field_fault(field, format_args!("{length} is too long a prefix")))?;
-    Ok(net.trunc())
 }

@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Connections for bytes that are no HTTP: one for each client, none is pooled.
+
+use crate::RequestBody;
+use crate::connect::{self, Target};
+use crate::error::ConnectError;
+use crate::host::Outcome;
+use crate::stream::{ConnectionCount, UpstreamStream};
+use crate::upstreams::{Picked, Upstreams};
+use http::StatusCode;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection to a host with the cluster's TLS settings; counted at the cluster while it is open.
+#[derive(Debug)]
+pub struct RawConnection(UpstreamStream);
+
+impl<B: RequestBody> Upstreams<B> {
+    /// Connects to a picked host within the cluster's connect timeout.
+    ///
+    /// # Errors
+    /// Where it can not be connected to, which counts against the host, or where the cluster has all the connections it may have.
+    pub async fn connect(&self, picked: &Picked<B>) -> Result<RawConnection, ConnectError> {
+        let state = picked.state();
+        let limit = picked.cluster().circuit_breakers.max_connections;
+        let count = ConnectionCount::open(state, limit, false).ok_or(ConnectError::Overflow)?;
+        let target: Target = picked.target();
+        let result = connect::raw(&target, count).await;
+        let outcome = match &result {
+            // Envoy counts a connection that came up like an answer that is no error.
+            Ok(_) => Outcome::Status(StatusCode::OK),
+            Err(_) => Outcome::Failure,
+        };
+        state.report(picked.host(), outcome, picked.cluster());
+        result.map(RawConnection)
+    }
+}
+
+impl AsyncRead for RawConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for RawConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
