@@ -3,7 +3,10 @@
 
 //! The typed configuration of the built-in HTTP filters, one file each; their decoders stand in `decode/filters`.
 
+mod api_key_auth;
+mod basic_auth;
 mod buffer;
+mod compressor;
 mod cors;
 mod csrf;
 mod fault;
@@ -11,7 +14,10 @@ mod header_mutation;
 mod local_rate_limit;
 mod rbac;
 
+pub use api_key_auth::{ApiKeyAuth, ApiKeySource};
+pub use basic_auth::{BasicAuth, Users};
 pub use buffer::Buffer;
+pub use compressor::{Compressor, Encoding};
 pub use cors::CorsPolicy;
 pub use csrf::CsrfPolicy;
 pub use fault::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection};

@@ -3,7 +3,9 @@
 
 //! HTTP filters of a listener.
 
-use crate::{Buffer, CsrfPolicy, FaultInjection, LocalRateLimit, Mutations, Rbac};
+use crate::{
+    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, LocalRateLimit, Mutations, Rbac,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,12 @@ pub enum HttpFilterKind {
     Router,
     /// Cross-origin resource sharing; policies stand at routes.
     Cors,
+    /// Clients show a key.
+    ApiKeyAuth(Arc<ApiKeyAuth>),
+    /// Clients show a name and a password.
+    BasicAuth(Arc<BasicAuth>),
+    /// Answers are compressed.
+    Compressor(Arc<Compressor>),
     /// Complete requests only.
     Buffer(Arc<Buffer>),
     /// Requests that change something come from known origins only.
@@ -49,6 +57,9 @@ impl HttpFilterKind {
         match self {
             Self::Router => "router",
             Self::Cors => "cors",
+            Self::ApiKeyAuth(_) => "api_key_auth",
+            Self::BasicAuth(_) => "basic_auth",
+            Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
             Self::Fault(_) => "fault",

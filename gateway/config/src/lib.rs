@@ -52,9 +52,10 @@ pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
 pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
 pub use filters::{
-    Buffer, CorsPolicy, CsrfPolicy, FaultAbort, FaultAbortKind, FaultDelay, FaultInjection, HeaderMutation,
-    LocalRateLimit, MetadataMatcher, MetadataValue, Mutations, QueryMutation, Rbac, RbacAction,
-    RbacCondition, RbacPolicy, RbacRules, Taken, TokenBucket,
+    ApiKeyAuth, ApiKeySource, BasicAuth, Buffer, Compressor, CorsPolicy, CsrfPolicy, Encoding, FaultAbort,
+    FaultAbortKind, FaultDelay, FaultInjection, HeaderMutation, LocalRateLimit, MetadataMatcher,
+    MetadataValue, Mutations, QueryMutation, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, Taken,
+    TokenBucket, Users,
 };
 pub use fraction::Fraction;
 pub use header_mutation::{

@@ -4,8 +4,8 @@
 //! One route: its conditions, its action, its header changes and filter settings.
 
 use crate::{
-    Action, Buffer, CorsPolicy, CsrfPolicy, FaultInjection, HeaderMutations, LocalRateLimit, Mutations, Rbac,
-    RouteMatcher,
+    Action, ApiKeyAuth, Buffer, CorsPolicy, CsrfPolicy, FaultInjection, HeaderMutations, LocalRateLimit,
+    Mutations, Rbac, RouteMatcher, Users,
 };
 use std::sync::Arc;
 
@@ -42,6 +42,12 @@ pub enum FilterSetting {
     Enabled,
     /// On, with this cross-origin policy.
     Cors(Arc<CorsPolicy>),
+    /// On, with these settings instead of the listener's, one by one.
+    ApiKeyAuth(Arc<ApiKeyAuth>),
+    /// On, with these users.
+    BasicAuth(Arc<Users>),
+    /// On; whether `accept-encoding` is removed, where that is another than the listener's.
+    Compressor(Option<bool>),
     /// On, with this limit.
     Buffer(Arc<Buffer>),
     /// On, with these origins.
@@ -63,6 +69,9 @@ impl FilterSetting {
         match self {
             Self::Disabled | Self::Enabled => "any",
             Self::Cors(_) => "cors",
+            Self::ApiKeyAuth(_) => "api_key_auth",
+            Self::BasicAuth(_) => "basic_auth",
+            Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
             Self::Fault(_) => "fault",

@@ -5,7 +5,10 @@
 //! for each request that it acts on ([`Native::stream`]). What all workers share of it (a token bucket) is part of its
 //! configuration, which they share too.
 
+mod api_key_auth;
+mod basic_auth;
 mod buffer;
+mod compressor;
 mod cors;
 mod csrf;
 mod fault;
@@ -16,7 +19,8 @@ mod rbac;
 use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};
 use gateway_config::{
-    Buffer, CsrfPolicy, FaultInjection, FilterSetting, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
+    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting,
+    HttpFilter as HttpFilterConfig, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
 };
 use gateway_filter_api::HttpFilter;
 use std::rc::Rc;
@@ -28,7 +32,10 @@ pub(crate) type Counter = Arc<Number>;
 /// A built-in filter in its place on one worker: the listener's configuration and what its requests count.
 #[derive(Debug)]
 pub(crate) enum Native {
+    ApiKeyAuth(Arc<ApiKeyAuth>, api_key_auth::Counters),
+    BasicAuth(Arc<BasicAuth>, basic_auth::Counters),
     Buffer(Buffer),
+    Compressor(Arc<Compressor>, Arc<[compressor::Offer]>, compressor::Counters),
     /// Policies stand at the routes.
     Cors,
     Csrf(Arc<CsrfPolicy>, csrf::Counters),
@@ -43,6 +50,8 @@ pub(crate) enum Native {
 pub(crate) struct Site<'a> {
     /// The `stat_prefix` of the listener's connection manager.
     pub(crate) stat_prefix: &'a str,
+    /// All filters of the listener.
+    pub(crate) filters: &'a [HttpFilterConfig],
     /// This worker's numbers; see [`WorkerMetrics::number`].
     pub(crate) metrics: &'a WorkerMetrics,
 }
@@ -59,6 +68,37 @@ impl Native {
     pub(crate) fn new(kind: &HttpFilterKind, site: Site<'_>) -> Option<Self> {
         Some(match kind {
             HttpFilterKind::Router | HttpFilterKind::Wasm(_) => return None,
+            HttpFilterKind::ApiKeyAuth(keys) => Self::ApiKeyAuth(
+                Arc::clone(keys),
+                api_key_auth::Counters {
+                    allowed: site.http("http_api_key_auth_allowed"),
+                    unauthorized: site.http("http_api_key_auth_unauthorized"),
+                    forbidden: site.http("http_api_key_auth_forbidden"),
+                },
+            ),
+            HttpFilterKind::BasicAuth(users) => Self::BasicAuth(
+                Arc::clone(users),
+                basic_auth::Counters {
+                    allowed: site.http("http_basic_auth_allowed"),
+                    denied: site.http("http_basic_auth_denied"),
+                },
+            ),
+            HttpFilterKind::Compressor(compressor) => {
+                let offers = site.filters.iter().filter_map(|filter| match &filter.kind {
+                    HttpFilterKind::Compressor(other) => Some(compressor::Offer::from(&**other)),
+                    _ => None,
+                });
+                Self::Compressor(
+                    Arc::clone(compressor),
+                    offers.collect(),
+                    compressor::Counters {
+                        compressed: site.http("http_compressor_compressed"),
+                        not_compressed: site.http("http_compressor_not_compressed"),
+                        uncompressed_bytes: site.http("http_compressor_total_uncompressed_bytes"),
+                        compressed_bytes: site.http("http_compressor_total_compressed_bytes"),
+                    },
+                )
+            }
             HttpFilterKind::Buffer(buffer) => Self::Buffer(**buffer),
             HttpFilterKind::Cors => Self::Cors,
             HttpFilterKind::Csrf(policy) => Self::Csrf(
@@ -111,6 +151,29 @@ impl Native {
         connection: &Rc<Connection>,
     ) -> Option<Box<dyn HttpFilter>> {
         Some(match self {
+            Self::ApiKeyAuth(listener, counters) => Box::new(api_key_auth::CheckKey {
+                listener: Arc::clone(listener),
+                route: match setting {
+                    Some(FilterSetting::ApiKeyAuth(own)) => Some(Arc::clone(own)),
+                    _ => None,
+                },
+                counters: counters.clone(),
+            }),
+            Self::BasicAuth(listener, counters) => Box::new(basic_auth::CheckUser {
+                config: Arc::clone(listener),
+                route: match setting {
+                    Some(FilterSetting::BasicAuth(own)) => Some(Arc::clone(own)),
+                    _ => None,
+                },
+                counters: counters.clone(),
+            }),
+            Self::Compressor(listener, offers, counters) => {
+                let own = match setting {
+                    Some(FilterSetting::Compressor(own)) => *own,
+                    _ => None,
+                };
+                Box::new(compressor::Compress::new(listener, offers, counters, own))
+            }
             Self::Buffer(listener) => Box::new(buffer::Hold(match setting {
                 Some(FilterSetting::Buffer(own)) => **own,
                 _ => *listener,

@@ -167,7 +167,7 @@ impl Worker {
             }
         });
         let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
-        let site = Site { stat_prefix: &http.stat_prefix, metrics: &self.metrics };
+        let site = Site { stat_prefix: &http.stat_prefix, filters: &http.filters, metrics: &self.metrics };
         let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), log, site, plugin));
         self.settings.borrow_mut().insert(key, Rc::clone(&made));
         made

@@ -3,6 +3,7 @@
 
 //! Decodes the settings of HTTP filters for a part of the routes (`typed_per_filter_config`).
 
+use crate::Users;
 use crate::decode::{Fault, Scope, filters, type_name};
 use crate::route::{FilterSetting, FilterSettings};
 use gateway_xds_api::pb::envoy::config::route::v3::FilterConfig;
@@ -73,6 +74,17 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
             filters::cors::policy(scope, any).map(|policy| {
                 policy.map_or(FilterSetting::Disabled, |policy| FilterSetting::Cors(Arc::new(policy)))
             })
+        }
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute" => {
+            filters::api_key_auth::per_route(scope, any).map(|own| FilterSetting::ApiKeyAuth(Arc::new(own)))
+        }
+        "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute" => {
+            filters::basic_auth::per_route(scope, any)
+                .map(|own| FilterSetting::BasicAuth(Arc::new(Users(own))))
+        }
+        "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute" => {
+            filters::compressor::per_route(scope, any)
+                .map(|own| own.map_or(FilterSetting::Disabled, FilterSetting::Compressor))
         }
         "envoy.extensions.filters.http.buffer.v3.BufferPerRoute" => filters::buffer::per_route(scope, any)
             .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::Buffer(Arc::new(own)))),

@@ -3,7 +3,10 @@
 
 //! Decodes the configuration of the built-in HTTP filters, one file each.
 
+pub(crate) mod api_key_auth;
+pub(crate) mod basic_auth;
 pub(crate) mod buffer;
+pub(crate) mod compressor;
 pub(crate) mod cors;
 pub(crate) mod csrf;
 pub(crate) mod fault;

@@ -51,6 +51,15 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
             HttpFilterKind::Router
         }
         "envoy.extensions.filters.http.cors.v3.Cors" => HttpFilterKind::Cors,
+        "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth" => {
+            HttpFilterKind::ApiKeyAuth(Arc::new(filters::api_key_auth::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.basic_auth.v3.BasicAuth" => {
+            HttpFilterKind::BasicAuth(Arc::new(filters::basic_auth::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.compressor.v3.Compressor" => {
+            HttpFilterKind::Compressor(Arc::new(filters::compressor::filter(scope, &any)?))
+        }
         "envoy.extensions.filters.http.buffer.v3.Buffer" => {
             HttpFilterKind::Buffer(Arc::new(filters::buffer::filter(scope, &any)?))
         }

@@ -11,7 +11,9 @@
 
 mod body;
 mod client;
+mod compression;
 mod config;
+mod credentials;
 mod drain;
 mod filters;
 mod forwarding;
