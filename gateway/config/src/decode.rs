@@ -7,6 +7,7 @@
 //! becomes of it.
 
 pub(crate) mod action;
+pub(crate) mod client_certificate;
 pub(crate) mod cluster;
 pub(crate) mod cluster_policy;
 pub(crate) mod endpoints;

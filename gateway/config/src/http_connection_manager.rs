@@ -3,7 +3,7 @@
 
 //! How a listener speaks HTTP (`HttpConnectionManager`).
 
-use crate::{HttpFilter, RouteTable, UpgradeRule};
+use crate::{ClientCertificateHeader, HttpFilter, RouteTable, UpgradeRule};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct HttpConnectionManager {
     pub underscores: Underscores,
     /// The client's address and what it says about itself.
     pub forwarding: Forwarding,
+    /// What the upstream is told about the client's certificate.
+    pub client_certificate: ClientCertificateHeader,
     /// Value of the `server` header; none: `envoy` is not written, the upstream's stays.
     pub server_name: Option<Box<str>>,
     /// Upgrades that are allowed.

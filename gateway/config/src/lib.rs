@@ -13,6 +13,7 @@
 
 mod action;
 mod bootstrap;
+mod client_certificate;
 mod cluster;
 mod decode;
 mod diagnostics;
@@ -45,6 +46,7 @@ pub use action::{
     WeightedCluster, WeightedClusters,
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
+pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};
 pub use cluster::{
     Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol,
 };

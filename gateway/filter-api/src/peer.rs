@@ -3,6 +3,8 @@
 
 //! What a client's certificate says of it, read once for each connection.
 
+use std::net::IpAddr;
+
 /// Names in a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerNames {
@@ -10,6 +12,10 @@ pub struct PeerNames {
     pub uris: Box<[Box<str>]>,
     /// DNS names of the subject alternative name.
     pub dns: Box<[Box<str>]>,
+    /// Addresses of the subject alternative name.
+    pub ips: Box<[IpAddr]>,
+    /// Mail addresses of the subject alternative name.
+    pub emails: Box<[Box<str>]>,
     /// The subject (RFC 2253).
     pub subject: Box<str>,
 }

@@ -4,6 +4,7 @@
 //! First phase: one host, one canonical path, no header that only concerned the client's connection, trusted `x-forwarded-*`.
 
 mod authority;
+mod client_certificate;
 mod headers;
 
 use crate::connection::Connection;
@@ -57,6 +58,8 @@ pub(crate) fn normalise(
         }
     };
     let upgrade = headers::strip(&mut headers, http.underscores, http.forwarding)?;
+    let tls = connection.info().tls.as_ref();
+    client_certificate::apply(&mut headers, http.client_certificate, tls);
     let https = headers::trust(&mut headers, http.forwarding, connection);
     let head = RequestHead { method, https, authority, path, headers, version };
     Ok(Normalised { head, upgrade })

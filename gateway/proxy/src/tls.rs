@@ -3,15 +3,23 @@
 
 //! TLS towards clients: one rustls configuration for each filter chain, made anew at the first handshake after its certificates changed.
 
-use gateway_config::{Codec, DownstreamTls, FilterChain, Secret, SecretKind, Snapshot, Validation};
+use crate::peer;
+use gateway_config::{
+    Codec, DownstreamTls, FilterChain, SanMatcher, Secret, SecretKind, Snapshot, Validation,
+};
 use parking_lot::Mutex;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,9 +37,6 @@ pub(crate) enum TlsError {
     /// The roots for client certificates are not usable.
     #[error("roots for client certificates are not usable")]
     Roots(#[from] rustls::server::VerifierBuilderError),
-    /// Conditions on client certificates that this gateway does not check.
-    #[error("conditions on names in client certificates are not supported")]
-    ClientNames,
 }
 
 /// Listener and filter chain.
@@ -160,12 +165,69 @@ fn client_verifier(
     tls: &DownstreamTls,
     validation: &Validation,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    if !validation.names.is_empty() {
-        return Err(TlsError::ClientNames);
-    }
     let builder = WebPkiClientVerifier::builder(Arc::clone(&validation.roots));
     let builder = if tls.require_client_certificate { builder } else { builder.allow_unauthenticated() };
-    Ok(builder.build()?)
+    let roots = builder.build()?;
+    if validation.names.is_empty() {
+        return Ok(roots);
+    }
+    Ok(Arc::new(NamedClients { roots, names: validation.names.clone() }))
+}
+
+/// Clients whose certificate the roots vouch for and that has one of some names.
+#[derive(Debug)]
+struct NamedClients {
+    roots: Arc<dyn ClientCertVerifier>,
+    names: Box<[SanMatcher]>,
+}
+
+impl ClientCertVerifier for NamedClients {
+    fn offer_client_auth(&self) -> bool {
+        self.roots.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.roots.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.roots.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.roots.verify_client_cert(end_entity, intermediates, now)?;
+        match peer::names(end_entity) {
+            Some(names) if peer::has_name(&names, &self.names) => Ok(verified),
+            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.supported_verify_schemes()
+    }
 }
 
 /// The certificates of a chain; the first whose key the client can verify answers.

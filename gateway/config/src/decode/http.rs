@@ -3,6 +3,7 @@
 
 //! Decodes the HTTP settings of a listener.
 
+use crate::decode::client_certificate::client_certificate;
 use crate::decode::http_filter::http_filters;
 use crate::decode::route_table::route_table;
 use crate::decode::tls::over_ads;
@@ -41,11 +42,11 @@ pub(crate) fn connection_manager(
             max_request_headers_kb, stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout, access_log, use_remote_address,
             xff_num_trusted_hops, skip_xff_append, generate_request_id, preserve_external_request_id, upgrade_configs, normalize_path, merge_slashes,
             path_with_escaped_slashes_action, strip_matching_host_port, route_specifier, strip_port_mode, http_protocol_options,
+            forward_client_cert_details, set_current_client_cert_details,
         }
         warn {
             add_user_agent, tracing, http3_protocol_options, scheme_header_transformation, access_log_options, original_ip_detection_extensions,
-            early_header_mutation_extensions, via, always_set_request_id_in_response, forward_client_cert_details,
-            set_current_client_cert_details, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+            early_header_mutation_extensions, via, always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             request_id_extension, local_reply_config, path_normalization_options, strip_trailing_host_dot, proxy_status_config,
             typed_header_validation_config, append_x_forwarded_port, append_local_overload, access_log_flush_interval, forward_proto_config,
             flush_access_log_on_new_request, stream_flush_timeout, drain_timeout_jitter, http1_safe_max_connection_duration,
@@ -111,6 +112,11 @@ pub(crate) fn connection_manager(
             generate_request_id: truth(generate_request_id, true),
             preserve_request_id: preserve_external_request_id,
         },
+        client_certificate: client_certificate(
+            scope,
+            forward_client_cert_details,
+            set_current_client_cert_details,
+        )?,
         server_name: server_header(scope, server_name, server_header_transformation)?,
         upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
     })

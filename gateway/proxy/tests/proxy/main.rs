@@ -11,6 +11,7 @@
 
 mod body;
 mod client;
+mod client_certificates;
 mod compression;
 mod config;
 mod credentials;
