@@ -40,6 +40,8 @@ pub enum HttpFilterKind {
     Csrf(Arc<CsrfPolicy>),
     /// Delays and aborts on purpose.
     Fault(Arc<FaultInjection>),
+    /// Browsers' calls as gRPC.
+    GrpcWeb,
     /// Header changes.
     HeaderMutation(Arc<Mutations>),
     /// A rate limit of this process.
@@ -63,6 +65,7 @@ impl HttpFilterKind {
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
             Self::Fault(_) => "fault",
+            Self::GrpcWeb => "grpc_web",
             Self::HeaderMutation(_) => "header_mutation",
             Self::LocalRateLimit(_) => "local_ratelimit",
             Self::Rbac(_) => "rbac",

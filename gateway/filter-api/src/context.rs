@@ -4,6 +4,7 @@
 //! What a filter sees of the request around it.
 
 use crate::{Metadata, PeerNames, RequestHead, ResponseFlags, ResponseHead};
+use http::HeaderMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -49,6 +50,8 @@ pub struct FilterContext<'a> {
     /// The response's head from the response phases on; changes count in
     /// [`crate::HttpFilter::on_response_headers`] and in the body callback of a held response.
     pub response: Option<&'a mut ResponseHead>,
+    /// The response's trailers, in the last callback of its body; what is left of them is sent on.
+    pub trailers: Option<&'a mut HeaderMap>,
     /// The connection.
     pub connection: &'a ConnectionInfo,
     /// Name of the matched route.

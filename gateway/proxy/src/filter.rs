@@ -19,8 +19,8 @@ use gateway_filter_api::{
     FilterContext, HttpFilter, LocalResponse, Metadata, Outcome, Phase, RequestHead, RequestLog,
     ResponseFlags, ResponseHead,
 };
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
@@ -42,6 +42,8 @@ struct State {
     head: Option<RequestHead>,
     /// The response likewise, for its body.
     response: Option<ResponseHead>,
+    /// The response's trailers while its last bytes run.
+    trailers: HeaderMap,
     notes: Notes,
 }
 
@@ -205,6 +207,7 @@ impl FilterStreams {
         FilterContext {
             request,
             response,
+            trailers: None,
             connection: self.connection.info(),
             route: &self.route,
             cluster: None,
@@ -254,6 +257,16 @@ impl FilterStreams {
         self.state.borrow_mut().response = Some(response.clone());
     }
 
+    /// Keeps the response's trailers for the last callbacks of its body.
+    pub(crate) fn keep_trailers(&self, trailers: HeaderMap) {
+        self.state.borrow_mut().trailers = trailers;
+    }
+
+    /// The trailers as the callbacks left them; none where they are empty.
+    pub(crate) fn take_trailers(&self) -> Option<HeaderMap> {
+        Some(std::mem::take(&mut self.state.borrow_mut().trailers)).filter(|trailers| !trailers.is_empty())
+    }
+
     /// The head as the callbacks of the body left it.
     pub(crate) fn take_response(&self) -> Option<ResponseHead> {
         self.state.borrow_mut().response.take()
@@ -284,9 +297,12 @@ impl FilterStreams {
         resumed: bool,
     ) -> Outcome {
         let mut state = self.state.borrow_mut();
-        let State { filters, head, response, notes } = &mut *state;
+        let State { filters, head, response, trailers, notes } = &mut *state;
         let (Some(Some(plugin)), Some(head)) = (filters.get_mut(at), head) else { return Outcome::Continue };
         let mut context = self.context(head, response.as_mut(), notes);
+        if direction == Direction::Response && end_of_stream {
+            context.trailers = Some(trailers);
+        }
         match (direction, resumed) {
             (Direction::Request, false) => plugin.on_request_body(&mut context, chunk, end_of_stream),
             (Direction::Response, false) => plugin.on_response_body(&mut context, chunk, end_of_stream),

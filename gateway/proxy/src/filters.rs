@@ -12,6 +12,7 @@ mod compressor;
 mod cors;
 mod csrf;
 mod fault;
+mod grpc_web;
 mod header_mutation;
 mod local_rate_limit;
 mod rbac;
@@ -40,6 +41,7 @@ pub(crate) enum Native {
     Cors,
     Csrf(Arc<CsrfPolicy>, csrf::Counters),
     Fault(Arc<FaultInjection>, fault::Counters),
+    GrpcWeb,
     HeaderMutation(Arc<Mutations>),
     LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
     Rbac(Arc<Rbac>, rbac::Counters),
@@ -118,6 +120,7 @@ impl Native {
                     active: Arc::clone(&site.metrics.active_faults),
                 },
             ),
+            HttpFilterKind::GrpcWeb => Self::GrpcWeb,
             HttpFilterKind::HeaderMutation(mutations) => Self::HeaderMutation(Arc::clone(mutations)),
             HttpFilterKind::LocalRateLimit(limit) => {
                 let count =
@@ -193,6 +196,7 @@ impl Native {
                 Some(FilterSetting::Fault(own)) => Box::new(fault::Inject::new(own, counters)),
                 _ => Box::new(fault::Inject::new(listener, counters)),
             },
+            Self::GrpcWeb => Box::new(grpc_web::GrpcWeb::default()),
             Self::HeaderMutation(listener) => {
                 let own = match setting {
                     Some(FilterSetting::HeaderMutation(own)) => &**own,

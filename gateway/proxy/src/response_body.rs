@@ -194,6 +194,9 @@ impl FilteredPayload {
                 match std::task::ready!(self.run.poll(context)) {
                     Err(_) => return Poll::Ready(Some(Err(AnswerError::Filter))),
                     Ok((piece, last)) => {
+                        if last {
+                            self.trailers = self.run.streams().take_trailers();
+                        }
                         self.ended |= last;
                         if !piece.is_empty() {
                             return Poll::Ready(Some(Ok(Frame::data(piece))));
@@ -210,7 +213,9 @@ impl FilteredPayload {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.run.start(data, payload_ended(&self.inner)),
                     Err(frame) => {
-                        self.trailers = frame.into_trailers().ok();
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.run.streams().keep_trailers(trailers);
+                        }
                         self.run.start(Bytes::new(), true);
                     }
                 },

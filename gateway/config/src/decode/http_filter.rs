@@ -69,6 +69,7 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
             HttpFilterKind::Fault(Arc::new(filters::fault::faults(scope, &any)?))
         }
+        "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb" => HttpFilterKind::GrpcWeb,
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation" => {
             HttpFilterKind::HeaderMutation(Arc::new(filters::header_mutation::filter(scope, &any)?))
         }

@@ -62,6 +62,11 @@ impl BodyRun {
         })
     }
 
+    /// The filters that it runs through.
+    pub(crate) fn streams(&self) -> &FilterStreams {
+        &self.streams
+    }
+
     /// Whether a piece is on its way.
     pub(crate) fn is_busy(&self) -> bool {
         self.piece.is_some()

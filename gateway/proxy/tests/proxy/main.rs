@@ -19,6 +19,7 @@ mod drain;
 mod filters;
 mod forwarding;
 mod gateway;
+mod grpc_web;
 mod head_guard;
 mod origin;
 mod plugins;

@@ -81,6 +81,7 @@ fn context(request: &mut RequestHead) -> FilterContext<'_> {
     FilterContext {
         request,
         response: None,
+        trailers: None,
         connection: Box::leak(Box::new(connection())),
         route: "httproute/shop/cart/0/0",
         cluster: Some("service/shop/cart/80"),
