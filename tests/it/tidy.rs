@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("gateway-oci", &[]),
     ("gateway-upstream", &["gateway-config"]),
     ("gateway-wasm", &["gateway-filter-api", "gateway-oci", "gateway-config"]),
-    ("gateway-proxy", &["gateway-config", "gateway-upstream", "gateway-filter-api"]),
+    ("gateway-proxy", &["gateway-config", "gateway-upstream", "gateway-filter-api", "gateway-xds-api"]),
     (
         "gateway",
         &[

@@ -9,8 +9,10 @@ mod buffer;
 mod compressor;
 mod cors;
 mod csrf;
+mod ext_authz;
 mod fault;
 mod header_mutation;
+mod jwt_authn;
 mod local_rate_limit;
 mod rbac;
 
@@ -20,7 +22,12 @@ pub use buffer::Buffer;
 pub use compressor::{Compressor, Encoding};
 pub use cors::CorsPolicy;
 pub use csrf::CsrfPolicy;
+pub use ext_authz::{AuthzBody, AuthzHttp, AuthzService, ExtAuthz, ExtAuthzRoute};
 pub use fault::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection};
 pub use header_mutation::{HeaderMutation, Mutations, QueryMutation};
+pub use jwt_authn::{
+    ClaimHeader, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider, JwtRequirement, JwtRoute,
+    JwtRule, RemoteJwks, audience,
+};
 pub use local_rate_limit::{LocalRateLimit, Taken, TokenBucket};
 pub use rbac::{MetadataMatcher, MetadataValue, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules};

@@ -4,7 +4,8 @@
 //! HTTP filters of a listener.
 
 use crate::{
-    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, LocalRateLimit, Mutations, Rbac,
+    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, JwtAuthn,
+    LocalRateLimit, Mutations, Rbac,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -38,12 +39,16 @@ pub enum HttpFilterKind {
     Buffer(Arc<Buffer>),
     /// Requests that change something come from known origins only.
     Csrf(Arc<CsrfPolicy>),
+    /// A service decides.
+    ExtAuthz(Arc<ExtAuthz>),
     /// Delays and aborts on purpose.
     Fault(Arc<FaultInjection>),
     /// Browsers' calls as gRPC.
     GrpcWeb,
     /// Header changes.
     HeaderMutation(Arc<Mutations>),
+    /// Tokens.
+    JwtAuthn(Arc<JwtAuthn>),
     /// A rate limit of this process.
     LocalRateLimit(Arc<LocalRateLimit>),
     /// Access rules.
@@ -64,9 +69,11 @@ impl HttpFilterKind {
             Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
+            Self::ExtAuthz(_) => "ext_authz",
             Self::Fault(_) => "fault",
             Self::GrpcWeb => "grpc_web",
             Self::HeaderMutation(_) => "header_mutation",
+            Self::JwtAuthn(_) => "jwt_authn",
             Self::LocalRateLimit(_) => "local_ratelimit",
             Self::Rbac(_) => "rbac",
             Self::Wasm(_) => "wasm",

@@ -24,8 +24,10 @@ mod fraction;
 mod header_mutation;
 mod http_connection_manager;
 mod http_filter;
+mod jwks;
 pub mod last_good;
 mod listener;
+mod mutation_rules;
 mod path_index;
 mod plugins;
 mod retry;
@@ -33,6 +35,7 @@ mod route;
 mod route_match;
 mod route_table;
 mod secret;
+mod services;
 mod sharded_map;
 mod snapshot;
 mod store;
@@ -54,10 +57,12 @@ pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
 pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
 pub use filters::{
-    ApiKeyAuth, ApiKeySource, BasicAuth, Buffer, Compressor, CorsPolicy, CsrfPolicy, Encoding, FaultAbort,
-    FaultAbortKind, FaultDelay, FaultInjection, HeaderMutation, LocalRateLimit, MetadataMatcher,
-    MetadataValue, Mutations, QueryMutation, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, Taken,
-    TokenBucket, Users,
+    ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, BasicAuth, Buffer, ClaimHeader, Compressor,
+    CorsPolicy, CsrfPolicy, Encoding, ExtAuthz, ExtAuthzRoute, FaultAbort, FaultAbortKind, FaultDelay,
+    FaultInjection, HeaderMutation, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider,
+    JwtRequirement, JwtRoute, JwtRule, LocalRateLimit, MetadataMatcher, MetadataValue, Mutations,
+    QueryMutation, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, RemoteJwks, Taken, TokenBucket,
+    Users, audience,
 };
 pub use fraction::Fraction;
 pub use header_mutation::{
@@ -68,7 +73,9 @@ pub use http_connection_manager::{
     PathOptions, RouteSource, StripPort, Underscores,
 };
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
+pub use jwks::{Curve, Jwk, Jwks, JwksError, KeyMaterial};
 pub use listener::{DownstreamTls, Listener, ProxyProtocol};
+pub use mutation_rules::MutationRules;
 pub use plugins::plugins_of;
 pub use retry::{RetryOn, RetryPolicy};
 pub use route::{FilterSetting, FilterSettings, Route};
@@ -77,6 +84,7 @@ pub use route_match::{
 };
 pub use route_table::{RouteFound, RouteTable, TableSettings};
 pub use secret::{Secret, SecretKind, Validation};
+pub use services::{GrpcService, HttpService, ServiceRetries};
 pub use sharded_map::ShardedMap;
 pub use snapshot::Snapshot;
 pub use store::{Applied, ConfigStore, Update, Waiting};

@@ -4,8 +4,8 @@
 //! One route: its conditions, its action, its header changes and filter settings.
 
 use crate::{
-    Action, ApiKeyAuth, Buffer, CorsPolicy, CsrfPolicy, FaultInjection, HeaderMutations, LocalRateLimit,
-    Mutations, Rbac, RouteMatcher, Users,
+    Action, ApiKeyAuth, Buffer, CorsPolicy, CsrfPolicy, ExtAuthzRoute, FaultInjection, HeaderMutations,
+    JwtRoute, LocalRateLimit, Mutations, Rbac, RouteMatcher, Users,
 };
 use std::sync::Arc;
 
@@ -52,10 +52,14 @@ pub enum FilterSetting {
     Buffer(Arc<Buffer>),
     /// On, with these origins.
     Csrf(Arc<CsrfPolicy>),
+    /// On, told and asked so.
+    ExtAuthz(Arc<ExtAuthzRoute>),
     /// On, with these faults.
     Fault(Arc<FaultInjection>),
     /// On, with these changes after the listener's: the route's, then its virtual host's.
     HeaderMutation(Box<[Arc<Mutations>]>),
+    /// On, with this requirement.
+    JwtAuthn(Arc<JwtRoute>),
     /// On, with this limit of its own.
     LocalRateLimit(Arc<LocalRateLimit>),
     /// On, with these rules.
@@ -74,6 +78,8 @@ impl FilterSetting {
             Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
+            Self::ExtAuthz(_) => "ext_authz",
+            Self::JwtAuthn(_) => "jwt_authn",
             Self::Fault(_) => "fault",
             Self::HeaderMutation(_) => "header_mutation",
             Self::LocalRateLimit(_) => "local_ratelimit",

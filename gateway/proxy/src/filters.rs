@@ -6,16 +6,21 @@
 //! configuration, which they share too.
 
 mod api_key_auth;
+mod awaited;
 mod basic_auth;
 mod buffer;
 mod compressor;
 mod cors;
 mod csrf;
+mod ext_authz;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod jwt_authn;
 mod local_rate_limit;
 mod rbac;
+
+pub(crate) use jwt_authn::JwksCache;
 
 use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};
@@ -40,9 +45,11 @@ pub(crate) enum Native {
     /// Policies stand at the routes.
     Cors,
     Csrf(Arc<CsrfPolicy>, csrf::Counters),
+    ExtAuthz(ext_authz::Place),
     Fault(Arc<FaultInjection>, fault::Counters),
     GrpcWeb,
     HeaderMutation(Arc<Mutations>),
+    JwtAuthn(jwt_authn::Place),
     LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
     Rbac(Arc<Rbac>, rbac::Counters),
 }
@@ -111,6 +118,7 @@ impl Native {
                     request_valid: site.http("http_csrf_request_valid"),
                 },
             ),
+            HttpFilterKind::ExtAuthz(config) => Self::ExtAuthz(ext_authz::Place::new(config, site)),
             HttpFilterKind::Fault(faults) => Self::Fault(
                 Arc::clone(faults),
                 fault::Counters {
@@ -122,6 +130,7 @@ impl Native {
             ),
             HttpFilterKind::GrpcWeb => Self::GrpcWeb,
             HttpFilterKind::HeaderMutation(mutations) => Self::HeaderMutation(Arc::clone(mutations)),
+            HttpFilterKind::JwtAuthn(config) => Self::JwtAuthn(jwt_authn::Place::new(config, site)),
             HttpFilterKind::LocalRateLimit(limit) => {
                 let count =
                     |name| site.metrics.number(name, "envoy_local_http_ratelimit_prefix", &limit.stat_prefix);
@@ -192,6 +201,10 @@ impl Native {
                 };
                 Box::new(csrf::Csrf { policy: Arc::clone(policy), counters: counters.clone() })
             }
+            Self::ExtAuthz(place) => match setting {
+                Some(FilterSetting::ExtAuthz(own)) => Box::new(place.check(Some(own), connection)),
+                _ => Box::new(place.check(None, connection)),
+            },
             Self::Fault(listener, counters) => match setting {
                 Some(FilterSetting::Fault(own)) => Box::new(fault::Inject::new(own, counters)),
                 _ => Box::new(fault::Inject::new(listener, counters)),
@@ -206,6 +219,10 @@ impl Native {
                     std::iter::once(listener).chain(own).map(Arc::clone).collect(),
                 ))
             }
+            Self::JwtAuthn(place) => match setting {
+                Some(FilterSetting::JwtAuthn(own)) => Box::new(place.check(Some(own), connection)),
+                _ => Box::new(place.check(None, connection)),
+            },
             Self::LocalRateLimit(listener, counters) => match setting {
                 Some(FilterSetting::LocalRateLimit(own)) => {
                     Box::new(local_rate_limit::Limit::new(own, counters))

@@ -5,6 +5,7 @@
 
 use crate::access_log::AccessLogs;
 use crate::error::{BindFailure, InstallError, NotReady, StartError};
+use crate::filters::JwksCache;
 use crate::listener::{Phase, SharedListener};
 use crate::metrics::{self, WorkerMetrics};
 use crate::options::ProxyOptions;
@@ -99,6 +100,7 @@ impl Proxy {
             upstream: UpstreamRegistry::new(),
             logs: AccessLogs::default(),
             factories: Factories::new(options.plugins.clone()),
+            jwks: JwksCache::default(),
             tickets: TicketKeys::default(),
             next_connection: AtomicU64::new(1),
             connections: AtomicUsize::new(0),

@@ -6,7 +6,7 @@
 
 use crate::accept;
 use crate::access_log::AccessLogs;
-use crate::filters::Site;
+use crate::filters::{JwksCache, Site};
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
 use crate::metrics::WorkerMetrics;
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) upstream: Arc<UpstreamRegistry>,
     pub(crate) logs: AccessLogs,
     pub(crate) factories: Factories,
+    /// Keys for tokens, for all filters that need the same.
+    pub(crate) jwks: JwksCache,
     pub(crate) tickets: TicketKeys,
     pub(crate) next_connection: AtomicU64,
     /// Connections open now, on all listeners.

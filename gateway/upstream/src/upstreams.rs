@@ -133,6 +133,12 @@ impl<B: RequestBody> Upstreams<B> {
     }
 }
 
+impl<B: RequestBody> Clone for Picked<B> {
+    fn clone(&self) -> Self {
+        Self { cluster: Rc::clone(&self.cluster), host: Rc::clone(&self.host) }
+    }
+}
+
 impl<B: RequestBody> Picked<B> {
     /// The host, for [`PickContext::tried`] and logs.
     #[must_use]

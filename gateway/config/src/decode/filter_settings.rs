@@ -32,10 +32,13 @@ pub(crate) fn folded(inner: FilterSettings, outer: &FilterSettings) -> FilterSet
     let missing =
         outer.by_name.iter().filter(|(name, _)| inner.get(name).is_none()).cloned().collect::<Vec<_>>();
     let joined = |(name, setting): (Box<str>, FilterSetting)| {
-        // Header changes add up, everything else is replaced.
+        // Header changes and what is told to authorization services add up, everything else is replaced.
         let setting = match (setting, outer.get(&name)) {
             (FilterSetting::HeaderMutation(own), Some(FilterSetting::HeaderMutation(host))) => {
                 FilterSetting::HeaderMutation(own.iter().chain(host).cloned().collect())
+            }
+            (FilterSetting::ExtAuthz(own), Some(FilterSetting::ExtAuthz(host))) => {
+                FilterSetting::ExtAuthz(Arc::new(own.over(host)))
             }
             (setting, _) => setting,
         };
@@ -91,12 +94,20 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
         "envoy.extensions.filters.http.csrf.v3.CsrfPolicy" => {
             filters::csrf::policy(scope, any).map(|own| FilterSetting::Csrf(Arc::new(own)))
         }
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute" => {
+            filters::ext_authz::per_route(scope, any)
+                .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::ExtAuthz(Arc::new(own))))
+        }
         "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
             filters::fault::faults(scope, any).map(|own| FilterSetting::Fault(Arc::new(own)))
         }
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute" => {
             filters::header_mutation::per_route(scope, any)
                 .map(|own| FilterSetting::HeaderMutation([Arc::new(own)].into()))
+        }
+        "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig" => {
+            filters::jwt_authn::per_route(scope, any)
+                .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::JwtAuthn(Arc::new(own))))
         }
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
             filters::local_rate_limit::limit(scope, any)

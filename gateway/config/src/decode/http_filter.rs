@@ -66,12 +66,18 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.csrf.v3.CsrfPolicy" => {
             HttpFilterKind::Csrf(Arc::new(filters::csrf::policy(scope, &any)?))
         }
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" => {
+            HttpFilterKind::ExtAuthz(Arc::new(filters::ext_authz::ext_authz(scope, &any)?))
+        }
         "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
             HttpFilterKind::Fault(Arc::new(filters::fault::faults(scope, &any)?))
         }
         "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb" => HttpFilterKind::GrpcWeb,
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation" => {
             HttpFilterKind::HeaderMutation(Arc::new(filters::header_mutation::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication" => {
+            HttpFilterKind::JwtAuthn(Arc::new(filters::jwt_authn::jwt_authn(scope, &any)?))
         }
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
             HttpFilterKind::LocalRateLimit(Arc::new(filters::local_rate_limit::limit(scope, &any)?))
