@@ -234,7 +234,7 @@ fn cluster_views(shared: &Shared, snapshot: &Snapshot) -> Vec<ClusterView> {
                 Discovery::StrictDns(..) => "strict-dns",
                 Discovery::LogicalDns(..) => "logical-dns",
             },
-            balancing: format!("{:?}", cluster.balancing),
+            balancing: format!("{:?}", cluster.balancing.policy),
             protocol: format!("{:?}", cluster.protocol),
             tls: cluster.tls.is_some(),
             connect_timeout_ms: cluster.connect_timeout.as_millis(),

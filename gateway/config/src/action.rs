@@ -3,7 +3,7 @@
 
 //! What a route does with a request: forward, redirect, answer.
 
-use crate::{Fraction, HeaderMutations, RetryPolicy};
+use crate::{Fraction, HashPolicy, HeaderMutations, LbMetadata, RetryPolicy};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
@@ -43,6 +43,8 @@ pub struct Forward {
     pub mirrors: Box<[Mirror]>,
     /// Upgrades allowed or forbidden for this route; overrides the listener's.
     pub upgrades: Box<[UpgradeRule]>,
+    /// What the request is hashed by.
+    pub hash_policies: Box<[HashPolicy]>,
 }
 
 /// Whether connections may be upgraded to a protocol.
@@ -92,6 +94,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderMutations,
     /// Overrides [`Forward::host_rewrite`].
     pub host_rewrite: Option<HeaderValue>,
+    /// What endpoints must have, where the cluster has subsets; the route's part is in it.
+    pub metadata: LbMetadata,
 }
 
 /// How the path changes on its way to the upstream.

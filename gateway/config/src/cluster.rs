@@ -3,7 +3,7 @@
 
 //! Clusters: how endpoints are found, balanced, connected to and judged.
 
-use crate::{CircuitBreakers, Endpoints, HealthCheck, OutlierDetection, UpstreamTls};
+use crate::{CircuitBreakers, Endpoints, HealthCheck, LoadBalancing, OutlierDetection, UpstreamTls};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,7 @@ pub struct Cluster {
     /// Limit of connecting, TLS included (default 5 s).
     pub connect_timeout: Duration,
     /// How an endpoint is picked.
-    pub balancing: Balancing,
-    /// Below this percentage of healthy hosts all count as healthy (default 50; 0: never).
-    pub panic_threshold: u8,
+    pub balancing: LoadBalancing,
     /// The protocol.
     pub protocol: UpstreamProtocol,
     /// Connection settings.
@@ -35,6 +33,23 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A cluster with Envoy's defaults.
+    #[must_use]
+    pub fn new(name: &str, discovery: Discovery) -> Self {
+        Self {
+            name: name.into(),
+            discovery,
+            connect_timeout: Duration::from_secs(5),
+            balancing: LoadBalancing::default(),
+            protocol: UpstreamProtocol::default(),
+            connection: ConnectionSettings::default(),
+            tls: None,
+            circuit_breakers: CircuitBreakers::default(),
+            outlier_detection: None,
+            health_checks: Box::default(),
+        }
+    }
+
     /// The name that its endpoints go by.
     #[must_use]
     pub fn endpoints_name(&self) -> &str {
@@ -82,21 +97,6 @@ pub enum DnsFamily {
     V6,
     /// Both.
     All,
-}
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balancing {
-    /// In turn, by weight.
-    #[default]
-    RoundRobin,
-    /// The less busy of some random ones.
-    LeastRequest {
-        /// How many are compared (default 2).
-        choices: u32,
-    },
-    /// At random.
-    Random,
 }
 
 /// The protocol of a cluster (`HttpProtocolOptions`).

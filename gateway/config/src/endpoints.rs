@@ -3,6 +3,7 @@
 
 //! Endpoints of a cluster (`ClusterLoadAssignment`).
 
+use crate::LbMetadata;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -52,6 +53,38 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the control plane says about it.
     pub health: EndpointHealth,
+    /// What subsets are made of (`envoy.lb`).
+    pub metadata: LbMetadata,
+    /// How active health checks reach it.
+    pub check: EndpointCheck,
+}
+
+/// How active health checks reach an endpoint (`HealthCheckConfig`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCheck {
+    /// Another address.
+    pub address: Option<SocketAddr>,
+    /// Another port.
+    pub port: Option<u16>,
+    /// The authority that is asked for.
+    pub hostname: Option<Box<str>>,
+    /// It is not checked.
+    pub disabled: bool,
+}
+
+impl Endpoint {
+    /// An endpoint with nothing but an address.
+    #[must_use]
+    pub fn new(address: EndpointAddress) -> Self {
+        Self {
+            address,
+            hostname: None,
+            weight: 1,
+            health: EndpointHealth::Healthy,
+            metadata: LbMetadata::default(),
+            check: EndpointCheck::default(),
+        }
+    }
 }
 
 /// Where an endpoint is.

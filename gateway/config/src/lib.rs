@@ -21,12 +21,16 @@ mod endpoints;
 mod filter_chain;
 mod filters;
 mod fraction;
+mod hash_policy;
 mod header_mutation;
+mod health_check;
 mod http_connection_manager;
 mod http_filter;
 mod jwks;
 pub mod last_good;
 mod listener;
+mod load_balancing;
+mod metadata;
 mod mutation_rules;
 mod path_index;
 mod plugins;
@@ -50,11 +54,9 @@ pub use action::{
 };
 pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
 pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};
-pub use cluster::{
-    Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol,
-};
+pub use cluster::{Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
 pub use diagnostics::{Rejection, Warning};
-pub use endpoints::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+pub use endpoints::{Endpoint, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, Locality, Place};
 pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
 pub use filters::{
     ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, BasicAuth, Buffer, ClaimHeader, Compressor,
@@ -65,9 +67,11 @@ pub use filters::{
     Users, audience,
 };
 pub use fraction::Fraction;
+pub use hash_policy::{GeneratedCookie, HashPolicy, HashSource};
 pub use header_mutation::{
     AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,
 };
+pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use http_connection_manager::{
     AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts,
     PathOptions, RouteSource, StripPort, Underscores,
@@ -75,6 +79,11 @@ pub use http_connection_manager::{
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
 pub use jwks::{Curve, Jwk, Jwks, JwksError, KeyMaterial};
 pub use listener::{DownstreamTls, Listener, ProxyProtocol};
+pub use load_balancing::{
+    Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, SlowStart, SubsetFallback,
+    SubsetSelector, Subsets,
+};
+pub use metadata::{LbMetadata, LbValue};
 pub use mutation_rules::MutationRules;
 pub use plugins::plugins_of;
 pub use retry::{RetryOn, RetryPolicy};
@@ -91,7 +100,6 @@ pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use tcp_proxy::{TcpCluster, TcpProxy};
 pub use upstream_policy::{
-    CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection, SanKind, SanMatcher, SecretSource,
-    UpstreamTls,
+    CircuitBreakers, OutlierDetection, SanKind, SanMatcher, SecretSource, UpstreamTls,
 };
 pub use virtual_host::{RequireTls, VirtualHost};

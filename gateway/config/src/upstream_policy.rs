@@ -4,7 +4,6 @@
 //! Limits, passive and active health, and TLS of a cluster.
 
 use crate::{Secret, StringMatcher};
-use http::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,55 +45,6 @@ pub struct OutlierDetection {
     pub max_ejection_time: Duration,
     /// Largest share of hosts that may be out; one always may (default 10).
     pub max_ejection_percent: u8,
-}
-
-/// An active health check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// Limit of one check.
-    pub timeout: Duration,
-    /// Time between checks.
-    pub interval: Duration,
-    /// Failures until a host is unhealthy.
-    pub unhealthy_threshold: u32,
-    /// Successes until it is healthy again.
-    pub healthy_threshold: u32,
-    /// What is asked.
-    pub probe: HealthProbe,
-}
-
-/// What a health check asks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HealthProbe {
-    /// A GET.
-    Http {
-        /// The path.
-        path: Box<str>,
-        /// The authority; none: the cluster's name.
-        host: Option<Box<str>>,
-        /// Answers that are healthy; empty: 200.
-        expected: Box<[std::ops::Range<u16>]>,
-    },
-    /// A connection.
-    Tcp,
-    /// `grpc.health.v1.Health/Check`.
-    Grpc {
-        /// The service asked for.
-        service: Box<str>,
-    },
-}
-
-impl HealthProbe {
-    /// Whether an answer is healthy.
-    #[must_use]
-    pub fn accepts(&self, status: StatusCode) -> bool {
-        match self {
-            Self::Http { expected, .. } if !expected.is_empty() => {
-                expected.iter().any(|range| range.contains(&status.as_u16()))
-            }
-            _ => status == StatusCode::OK,
-        }
-    }
 }
 
 /// TLS towards endpoints (`UpstreamTlsContext`).

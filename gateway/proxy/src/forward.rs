@@ -3,6 +3,7 @@
 
 //! Forwarding: choose a cluster, change the head for it, try hosts until one answers or the time is over.
 
+use crate::affinity::Affinity;
 use crate::answer::{Answer, Failure, Source, from_filter, is_grpc};
 use crate::connection::Serving;
 use crate::deadline::Deadline;
@@ -18,8 +19,8 @@ use gateway_config::{
     Forward, HeaderMutations, HostRewrite, RouteFound, RouteTable, UpstreamProtocol, WeightedCluster,
 };
 use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
-use gateway_upstream::{PickError, Picked, UpstreamBody};
-use http::header::{CONNECTION, HOST, TE, UPGRADE};
+use gateway_upstream::{PickContext, PickError, Picked, UpstreamBody};
+use http::header::{CONNECTION, HOST, SET_COOKIE, TE, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,16 +49,26 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
     let Some(known) = snapshot.clusters.get(&cluster.name) else {
         return cluster_not_found(record, &exchange);
     };
+    let affinity = match &*exchange.forward.hash_policies {
+        [] => Affinity::default(),
+        policies => Affinity::of(policies, exchange.head, record.connection.info()),
+    };
     exchange.change_head(record, cluster, known.protocol);
     for copy in &exchange.forward.mirrors {
         mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
     }
     let mut deadline = Deadline::new(exchange.forward.timeout, exchange.body.clone());
-    match exchange.run(record, cluster, &mut deadline).await {
+    match exchange.run(record, (cluster, affinity.hash), &mut deadline).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             exchange.switch(record, response)
         }
-        Ok(response) => exchange.answered(response, deadline, cluster),
+        Ok(response) => {
+            let mut answer = exchange.answered(response, deadline, cluster);
+            for cookie in affinity.cookies {
+                answer.head.headers.append(SET_COOKIE, cookie);
+            }
+            answer
+        }
         Err(failure) => {
             if let Some(local) = exchange.body.as_ref().and_then(|body| body.take_answer()) {
                 let (answer, details) = from_filter(*local, is_grpc(exchange.head));
@@ -126,7 +137,7 @@ impl<'a> Exchange<'a, '_> {
     async fn run(
         &mut self,
         record: &mut Record,
-        cluster: &WeightedCluster,
+        (cluster, hash): (&WeightedCluster, Option<u64>),
         deadline: &mut Deadline,
     ) -> Result<Response<UpstreamBody<RequestBody>>, Failure> {
         let worker = Rc::clone(record.connection.worker());
@@ -134,17 +145,17 @@ impl<'a> Exchange<'a, '_> {
         let mut tries = Tries::new(self.forward.retry.as_ref());
         let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
-            let picked =
-                upstreams.pick(&self.serving.snapshot, &cluster.name, &tries.context()).map_err(|error| {
-                    match error {
-                        PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
-                        PickError::NoCluster => Failure {
-                            status: self.forward.cluster_not_found,
-                            flags: ResponseFlags::NO_CLUSTER,
-                            ..Failure::NO_ROUTE
-                        },
-                    }
-                })?;
+            let context = PickContext { hash, metadata: Some(&cluster.metadata), ..tries.context() };
+            let picked = upstreams.pick(&self.serving.snapshot, &cluster.name, &context).map_err(
+                |error| match error {
+                    PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
+                    PickError::NoCluster => Failure {
+                        status: self.forward.cluster_not_found,
+                        flags: ResponseFlags::NO_CLUSTER,
+                        ..Failure::NO_ROUTE
+                    },
+                },
+            )?;
             record.attempts += 1;
             record.upstream = Some(Arc::clone(picked.host()));
             let request = match unsent.take() {

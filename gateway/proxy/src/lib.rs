@@ -16,6 +16,7 @@
 
 mod accept;
 mod access_log;
+mod affinity;
 mod answer;
 mod callout;
 mod client_address;

@@ -124,6 +124,7 @@ impl Proxy {
     /// The parts that are not served, each naming its address; all others are.
     pub async fn install(&self, snapshot: Arc<Snapshot>) -> Result<(), InstallError> {
         let mut installed = self.installed.lock().await;
+        self.shared.upstream.keep_up(&snapshot).await;
         let (mut changes, failures) = self.plan(&mut installed, &snapshot);
         {
             let mut state = self.state.lock();

@@ -60,7 +60,11 @@ impl<'a> Tries<'a> {
     pub(crate) fn context(&self) -> PickContext<'_> {
         let avoid = self.policy.filter(|policy| policy.avoid_previous_hosts);
         match avoid {
-            Some(policy) => PickContext { tried: &self.tried, attempts: policy.host_selection_attempts },
+            Some(policy) => PickContext {
+                tried: &self.tried,
+                attempts: policy.host_selection_attempts,
+                ..PickContext::default()
+            },
             None => PickContext::default(),
         }
     }

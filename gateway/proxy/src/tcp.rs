@@ -83,7 +83,7 @@ async fn connect(
     let snapshot = worker.snapshot();
     let mut tried = Vec::new();
     for _ in 0..proxy.max_connect_attempts {
-        let context = PickContext { tried: &tried, attempts: 3 };
+        let context = PickContext { tried: &tried, attempts: 3, ..PickContext::default() };
         let picked = match worker.upstreams().pick(&snapshot, &cluster.name, &context) {
             Ok(picked) => picked,
             Err(PickError::NoCluster) => {

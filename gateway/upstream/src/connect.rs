@@ -8,6 +8,7 @@ use crate::error::ConnectError;
 use crate::registry::ClusterState;
 use crate::stream::{ConnectionCount, Transport, UpstreamStream};
 use crate::tls::TlsSettings;
+use crate::view::ClusterView;
 use gateway_config::{ConnectionSettings, EndpointAddress, UpstreamProtocol};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,6 +36,18 @@ pub(crate) struct ConnectSettings {
     pub(crate) connection: ConnectionSettings,
     pub(crate) timeout: Duration,
     pub(crate) tls: Option<Arc<TlsSettings>>,
+}
+
+impl ConnectSettings {
+    /// The settings of a cluster.
+    pub(crate) fn of(view: &ClusterView) -> Self {
+        Self {
+            protocol: view.cluster.protocol,
+            connection: view.cluster.connection,
+            timeout: view.cluster.connect_timeout,
+            tls: view.tls.clone(),
+        }
+    }
 }
 
 impl PartialEq for ConnectSettings {

@@ -3,9 +3,9 @@
 
 //! A host's passive state, shared by all workers and kept across configuration changes.
 
-use gateway_config::{EndpointAddress, OutlierDetection};
+use gateway_config::{EndpointAddress, EndpointHealth, OutlierDetection};
 use http::StatusCode;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What is known about one endpoint of a cluster.
@@ -22,6 +22,49 @@ pub struct HostState {
     ejections: AtomicU32,
     /// Milliseconds on the registry's clock; 0: in service.
     ejected_until: AtomicU64,
+    /// What active checks say: bits of [`CheckFlags`].
+    checks: AtomicU8,
+    /// When it came, or came back after failed checks; milliseconds on the registry's clock.
+    since: AtomicU64,
+    /// Active checks are set up for it.
+    watched: AtomicBool,
+}
+
+/// What active health checks say about a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckFlags(u8);
+
+impl CheckFlags {
+    /// It failed too often.
+    pub(crate) const FAILED: Self = Self(1);
+    /// It said that it is degraded.
+    pub(crate) const DEGRADED: Self = Self(2);
+    /// It was not checked yet.
+    pub(crate) const PENDING: Self = Self(4);
+    /// It asked to be left alone at once.
+    pub(crate) const EXCLUDED: Self = Self(8);
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Whether a host may take requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostHealth {
+    Healthy,
+    Degraded,
+    Unhealthy,
+    /// Unhealthy, and not counted for the panic threshold.
+    Excluded,
 }
 
 /// How an attempt ended, for outlier detection.
@@ -34,7 +77,7 @@ pub enum Outcome {
 }
 
 impl HostState {
-    pub(crate) fn new(address: EndpointAddress) -> Self {
+    pub(crate) fn new(address: EndpointAddress, now: u64) -> Self {
         Self {
             address,
             active: AtomicU32::new(0),
@@ -45,6 +88,54 @@ impl HostState {
             consecutive_local: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            checks: AtomicU8::new(0),
+            since: AtomicU64::new(now),
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether active health checks found it unhealthy.
+    #[must_use]
+    pub fn failed_checks(&self) -> bool {
+        self.checks().has(CheckFlags::FAILED)
+    }
+
+    pub(crate) fn checks(&self) -> CheckFlags {
+        CheckFlags(self.checks.load(Ordering::Relaxed))
+    }
+
+    /// Keeps what checks say; true where that is new.
+    pub(crate) fn set_checks(&self, flags: CheckFlags) -> bool {
+        self.checks.swap(flags.0, Ordering::Relaxed) != flags.0
+    }
+
+    /// Checks are set up for it, or no longer: a host that is to be checked is unhealthy until it was, as in Envoy.
+    pub(crate) fn watch(&self, watched: bool, first: CheckFlags) {
+        if self.watched.swap(watched, Ordering::Relaxed) != watched {
+            let flags = if watched { first } else { CheckFlags::default() };
+            self.checks.store(flags.0, Ordering::Relaxed);
+        }
+    }
+
+    /// When its time in service began.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin_service(&self, now: u64) {
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether it may take requests, with what the control plane says about it.
+    pub(crate) fn health(&self, told: EndpointHealth) -> HostHealth {
+        let checks = self.checks();
+        match told {
+            _ if checks.has(CheckFlags::EXCLUDED.with(CheckFlags::PENDING)) => HostHealth::Excluded,
+            _ if checks.has(CheckFlags::FAILED) || self.is_ejected() => HostHealth::Unhealthy,
+            EndpointHealth::Draining | EndpointHealth::Unhealthy => HostHealth::Unhealthy,
+            EndpointHealth::Degraded => HostHealth::Degraded,
+            EndpointHealth::Healthy if checks.has(CheckFlags::DEGRADED) => HostHealth::Degraded,
+            EndpointHealth::Healthy => HostHealth::Healthy,
         }
     }
 

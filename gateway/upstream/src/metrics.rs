@@ -94,8 +94,26 @@ metrics! {
     membership_total: Gauge,
     /// Hosts that take requests.
     membership_healthy: Gauge,
+    /// Hosts that take requests only where the healthy ones are not enough.
+    membership_degraded: Gauge,
+    /// Hosts that do not count, as they were not checked yet or asked for it.
+    membership_excluded: Gauge,
     /// Times that the set of hosts changed.
     membership_change: Counter,
+    /// Active health checks.
+    health_check_attempt: Counter,
+    /// Checks that went well.
+    health_check_success: Counter,
+    /// Checks that did not.
+    health_check_failure: Counter,
+    /// Of these, those without an answer.
+    health_check_network_failure: Counter,
+    /// Hosts that said in an answer to a request that they want no more.
+    health_check_passive_failure: Counter,
+    /// Hosts that active checks found healthy.
+    health_check_healthy: Gauge,
+    /// Hosts that active checks found degraded.
+    health_check_degraded: Gauge,
     /// Hosts that are ejected.
     outlier_detection_ejections_active: Gauge,
     /// Ejections.

@@ -1,167 +1,128 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The balancing policies over one group of hosts: in turn, less busy, at random; all by weight.
+//! Places of one worker between picks: whose turn it is, evenly or by weight.
 
-use gateway_config::Balancing;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// One host's turn comes every `STEP / weight`.
-const STEP: u64 = 1 << 20;
+/// A place between picks.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    next: Option<usize>,
+    deadlines: Option<Deadlines>,
+}
 
-/// Picks among hosts; positions are the caller's.
+impl Cursor {
+    /// The next of `count`. Workers start at different ones, so that the first requests after a change do not all meet the same host.
+    pub(crate) fn turn(&mut self, count: usize) -> Option<usize> {
+        let last = count.checked_sub(1)?;
+        let at = self.next.unwrap_or_else(|| rand::random_range(0..count)).min(last);
+        self.next = Some(if at == last { 0 } else { at + 1 });
+        Some(at)
+    }
+
+    /// The next of `count` by weight; `weight` is asked when a turn is over.
+    pub(crate) fn weighted(&mut self, count: usize, weight: impl Fn(usize) -> f64) -> Option<usize> {
+        self.deadlines.get_or_insert_with(|| Deadlines::new(count, &weight)).pick(weight)
+    }
+}
+
+/// Earliest deadline first: as smooth as weights allow, O(log n).
 #[derive(Debug)]
-pub(crate) struct Picker {
-    hosts: Vec<usize>,
-    policy: Policy,
+struct Deadlines {
+    heap: BinaryHeap<Reverse<Turn>>,
+    /// Turns with the same deadline come in the order in which they were made.
+    made: u64,
 }
 
-#[derive(Debug)]
-enum Policy {
-    /// Equal weights, in turn.
-    Turn(usize),
-    /// Earliest deadline first: as smooth as weights allow, O(log n).
-    Deadline(BinaryHeap<Reverse<(u64, usize)>>, Vec<u64>),
-    /// Random; running sums of the weights, empty where all are equal.
-    Random(Vec<u64>),
-    /// The less busy of `choices` random ones.
-    LeastRequest { choices: u32, sums: Vec<u64> },
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    deadline: f64,
+    made: u64,
+    at: usize,
 }
 
-impl Picker {
-    pub(crate) fn new(balancing: Balancing, weighted: Vec<(usize, u32)>) -> Self {
-        let equal = weighted.windows(2).all(|pair| pair[0].1 == pair[1].1);
-        let policy = match balancing {
-            // Workers start at different hosts, so that the first requests after a change do not all meet the same one.
-            Balancing::RoundRobin if equal => Policy::Turn(rand::random_range(0..weighted.len().max(1))),
-            Balancing::RoundRobin => deadlines(&weighted),
-            Balancing::Random => Policy::Random(sums(&weighted, equal)),
-            Balancing::LeastRequest { choices } => {
-                Policy::LeastRequest { choices: choices.max(1), sums: sums(&weighted, equal) }
-            }
-        };
-        Self { hosts: weighted.into_iter().map(|(host, _)| host).collect(), policy }
-    }
-
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = usize> {
-        self.hosts.iter().copied()
-    }
-
-    /// Picks a host; `active` tells how many requests a host is handling.
-    pub(crate) fn pick(&mut self, active: impl Fn(usize) -> u32) -> Option<usize> {
-        let at = match &mut self.policy {
-            Policy::Turn(next) => {
-                let at = *next;
-                *next = (at + 1) % self.hosts.len().max(1);
-                at
-            }
-            Policy::Deadline(heap, steps) => {
-                let Reverse((deadline, at)) = heap.pop()?;
-                heap.push(Reverse((deadline + steps.get(at).copied().unwrap_or(STEP), at)));
-                at
-            }
-            Policy::Random(sums) => random(self.hosts.len(), sums)?,
-            Policy::LeastRequest { choices, sums } => {
-                let mut best: Option<(u32, usize)> = None;
-                for _ in 0..*choices {
-                    let at = random(self.hosts.len(), sums)?;
-                    let busy = active(*self.hosts.get(at)?);
-                    if best.is_none_or(|(least, _)| busy < least) {
-                        best = Some((busy, at));
-                    }
-                }
-                best?.1
-            }
-        };
-        self.hosts.get(at).copied()
+impl Ord for Turn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.deadline.total_cmp(&other.deadline).then(self.made.cmp(&other.made))
     }
 }
 
-fn deadlines(weighted: &[(usize, u32)]) -> Policy {
-    let largest = weighted.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or(1);
-    // Weights beyond the step would all round to the same turn.
-    let scale = largest.div_ceil(STEP).max(1);
-    let steps: Vec<u64> =
-        weighted.iter().map(|(_, weight)| STEP / (u64::from(*weight) / scale).max(1)).collect();
-    let offset = rand::random_range(0..STEP);
-    let heap =
-        steps.iter().enumerate().map(|(at, step)| Reverse((offset % step.max(&1) + step, at))).collect();
-    Policy::Deadline(heap, steps)
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
-fn sums(weighted: &[(usize, u32)], equal: bool) -> Vec<u64> {
-    if equal {
-        return Vec::new();
+impl PartialEq for Turn {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
     }
-    let running = weighted.iter().scan(0, |sum, (_, weight)| {
-        *sum += u64::from(*weight);
-        Some(*sum)
-    });
-    running.collect()
 }
 
-fn random(count: usize, sums: &[u64]) -> Option<usize> {
-    if count == 0 {
-        return None;
-    }
-    match sums.last() {
-        None => Some(rand::random_range(0..count)),
-        Some(&total) => {
-            let point = rand::random_range(0..total.max(1));
-            Some(sums.partition_point(|&sum| sum <= point).min(count - 1))
+impl Eq for Turn {}
+
+fn step(weight: f64) -> f64 {
+    1.0 / weight.max(1e-9)
+}
+
+impl Deadlines {
+    /// Begins somewhere, so that workers do not all begin with the same host.
+    fn new(count: usize, weight: &impl Fn(usize) -> f64) -> Self {
+        let longest = (0..count).map(|at| step(weight(at))).fold(0.0, f64::max);
+        let begin = rand::random::<f64>() * longest;
+        let mut heap = BinaryHeap::with_capacity(count);
+        for (made, at) in (0_u64..).zip(0..count) {
+            let step = step(weight(at));
+            heap.push(Reverse(Turn { deadline: begin + step - begin % step, made, at }));
         }
+        Self { heap, made: count as u64 }
+    }
+
+    fn pick(&mut self, weight: impl Fn(usize) -> f64) -> Option<usize> {
+        let mut top = self.heap.peek_mut()?;
+        let Reverse(turn) = *top;
+        // Sifts down where the top is let go.
+        *top =
+            Reverse(Turn { deadline: turn.deadline + step(weight(turn.at)), made: self.made, at: turn.at });
+        self.made += 1;
+        Some(turn.at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Picker;
-    use gateway_config::Balancing;
-    use std::collections::BTreeMap;
+    use super::Cursor;
 
-    fn counts(balancing: Balancing, weights: &[u32], picks: usize) -> Vec<usize> {
-        let mut picker = Picker::new(balancing, weights.iter().copied().enumerate().collect());
-        let mut seen = BTreeMap::<usize, usize>::new();
+    fn counts(weights: &[f64], picks: usize) -> Vec<usize> {
+        let mut cursor = Cursor::default();
+        let mut seen = vec![0; weights.len()];
         for _ in 0..picks {
-            *seen.entry(picker.pick(|_| 0).unwrap()).or_default() += 1;
+            seen[cursor.weighted(weights.len(), |at| weights[at]).unwrap()] += 1;
         }
-        (0..weights.len()).map(|host| seen.get(&host).copied().unwrap_or(0)).collect()
+        seen
     }
 
     #[test]
     fn turns_are_exact() {
-        assert_eq!(counts(Balancing::RoundRobin, &[1, 1, 1], 30), [10, 10, 10]);
-        for (got, wanted) in
-            counts(Balancing::RoundRobin, &[1, 2, 5], 800).into_iter().zip([100_usize, 200, 500])
-        {
+        let mut cursor = Cursor::default();
+        let mut seen = [0; 3];
+        (0..30).for_each(|_| seen[cursor.turn(3).unwrap()] += 1);
+        assert_eq!(seen, [10, 10, 10]);
+        for (got, wanted) in counts(&[1.0, 2.0, 5.0], 800).into_iter().zip([100_usize, 200, 500]) {
             assert!(got.abs_diff(wanted) <= 2, "{got} for {wanted}");
         }
+        assert_eq!((cursor.turn(0), Cursor::default().weighted(0, |_| 1.0)), (None, None));
     }
 
     #[test]
     fn weighted_turns_are_smooth() {
-        let mut picker = Picker::new(Balancing::RoundRobin, vec![(0, 1), (1, 3)]);
-        let picks: Vec<_> = (0..400).map(|_| picker.pick(|_| 0).unwrap()).collect();
+        let mut cursor = Cursor::default();
+        let weights = [1.0, 3.0];
+        let picks: Vec<_> = (0..400).map(|_| cursor.weighted(2, |at| weights[at]).unwrap()).collect();
         for window in picks.windows(4) {
             assert!(window.contains(&1) && window.iter().filter(|&&h| h == 0).count() <= 2, "{window:?}");
         }
-    }
-
-    #[test]
-    fn random_follows_weights() {
-        let got = counts(Balancing::Random, &[1, 9], 10_000);
-        assert!((700..1300).contains(&got[0]), "{got:?}");
-        let got = counts(Balancing::LeastRequest { choices: 2 }, &[1, 1], 1000);
-        assert!(got[0] > 300 && got[1] > 300, "{got:?}");
-    }
-
-    #[test]
-    fn the_less_busy_host_is_picked() {
-        let mut picker = Picker::new(Balancing::LeastRequest { choices: 16 }, vec![(7, 1), (8, 1)]);
-        for _ in 0..20 {
-            assert_eq!(picker.pick(|host| if host == 7 { 5 } else { 0 }), Some(8));
-        }
-        assert_eq!(Picker::new(Balancing::RoundRobin, Vec::new()).pick(|_| 0), None);
     }
 }

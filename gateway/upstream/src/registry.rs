@@ -3,10 +3,12 @@
 
 //! Clusters that were used, with the state that all workers share.
 
-use crate::host::{HostState, Outcome};
+use crate::host::{CheckFlags, HostState, Outcome};
 use crate::metrics::ClusterMetrics;
+use crate::plan::Plan;
+use crate::upkeep::Upkeep;
 use crate::view::ClusterView;
-use gateway_config::{Cluster, EndpointAddress};
+use gateway_config::{Cluster, EndpointAddress, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 pub struct UpstreamRegistry {
     clusters: RwLock<HashMap<Box<str>, Arc<ClusterState>>>,
     started: Instant,
+    upkeep: Upkeep,
 }
 
 /// What workers share about one cluster. Lives as long as the cluster is configured, also while its settings change.
@@ -33,13 +36,15 @@ pub struct ClusterState {
     next_return: AtomicU64,
     hosts: Mutex<HashMap<EndpointAddress, Arc<HostState>>>,
     pub(crate) view: Mutex<Option<Arc<ClusterView>>>,
+    /// The plan made last, with the view that it was made for.
+    plan: Mutex<Option<(Arc<ClusterView>, Arc<Plan>)>>,
 }
 
 impl UpstreamRegistry {
     /// An empty registry; call it inside a tokio runtime or outside, its clock is tokio's.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { clusters: RwLock::default(), started: Instant::now() })
+        Arc::new(Self { clusters: RwLock::default(), started: Instant::now(), upkeep: Upkeep::default() })
     }
 
     /// The state of a cluster, made where there is none.
@@ -52,6 +57,12 @@ impl UpstreamRegistry {
         let state =
             clusters.entry(name.into()).or_insert_with(|| Arc::new(ClusterState::new(name, self.started)));
         Arc::clone(state)
+    }
+
+    /// Keeps up what clusters of the snapshot need apart from requests: active health checks. Call it for each new snapshot before workers
+    /// get it; it returns when new clusters were looked at once, at the latest after a second.
+    pub async fn keep_up(self: &Arc<Self>, snapshot: &Arc<Snapshot>) {
+        self.upkeep.follow(self, snapshot).await;
     }
 
     /// All clusters that were used, in no particular order; for pages, not for the request path.
@@ -78,7 +89,25 @@ impl ClusterState {
             next_return: AtomicU64::new(u64::MAX),
             hosts: Mutex::default(),
             view: Mutex::default(),
+            plan: Mutex::default(),
         }
+    }
+
+    /// A state that no registry knows of.
+    pub(crate) fn detached(name: &str) -> Self {
+        Self::new(name, Instant::now())
+    }
+
+    /// Takes over what active checks found out about a host.
+    pub(crate) fn checked(&self, host: &HostState, flags: CheckFlags) {
+        let failed = host.failed_checks();
+        if !host.set_checks(flags) {
+            return;
+        }
+        if failed && !flags.has(CheckFlags::FAILED) {
+            host.begin_service(self.now());
+        }
+        self.health_changed(&self.hosts.lock());
     }
 
     /// The cluster's name.
@@ -97,6 +126,20 @@ impl ClusterState {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The plan for a view at this moment: the one that another worker made already, or a new one.
+    pub(crate) fn plan(&self, view: &Arc<ClusterView>, epoch: u64) -> Arc<Plan> {
+        let mut known = self.plan.lock();
+        if let Some((_, plan)) =
+            known.as_ref().filter(|(of, plan)| Arc::ptr_eq(of, view) && plan.epoch == epoch)
+        {
+            return Arc::clone(plan);
+        }
+        let plan = Arc::new(Plan::new(view, epoch));
+        view.count_healthy(&self.metrics);
+        *known = Some((Arc::clone(view), Arc::clone(&plan)));
+        plan
+    }
+
     /// States of these addresses: kept ones where they are known; the others are forgotten.
     pub(crate) fn keep_hosts<'a>(
         &self,
@@ -108,7 +151,7 @@ impl ClusterState {
         for address in addresses {
             let host = kept.entry(address.clone()).or_insert_with(|| {
                 let known = hosts.get(address).cloned();
-                known.unwrap_or_else(|| Arc::new(HostState::new(address.clone())))
+                known.unwrap_or_else(|| Arc::new(HostState::new(address.clone(), self.now())))
             });
             list.push(Arc::clone(host));
         }

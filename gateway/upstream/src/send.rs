@@ -6,7 +6,8 @@
 use crate::RequestBody;
 use crate::body::UpstreamBody;
 use crate::error::{SendError, SendErrorKind};
-use crate::host::{HostState, Outcome};
+use crate::health_check::IMMEDIATE_FAILURE;
+use crate::host::{CheckFlags, HostState, Outcome};
 use crate::lease::{Lease, Link};
 use crate::pool::HostPool;
 use crate::registry::ClusterState;
@@ -83,6 +84,10 @@ pub(crate) async fn send<B: RequestBody>(
         let reused = lease.reused;
         match transmit(&mut lease, request).await {
             Ok(response) => {
+                if !cluster.health_checks.is_empty() && response.headers().contains_key(&IMMEDIATE_FAILURE) {
+                    state.metrics.health_check_passive_failure.add(1);
+                    state.checked(host, host.checks().with(CheckFlags::FAILED).with(CheckFlags::EXCLUDED));
+                }
                 state.metrics.count_status(response.status());
                 state.report(host, Outcome::Status(response.status()), cluster);
                 return Ok(with_body(response, lease, active, connect));

@@ -12,7 +12,7 @@ use crate::registry::{ClusterState, UpstreamRegistry};
 use crate::send;
 use crate::view::ClusterView;
 use crate::worker_cluster::{WorkerCluster, WorkerHost};
-use gateway_config::{Cluster, EndpointAddress, Snapshot};
+use gateway_config::{Cluster, EndpointAddress, LbMetadata, Snapshot};
 use http::{Request, Response};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -41,6 +41,10 @@ pub struct PickContext<'a> {
     pub tried: &'a [Arc<HostState>],
     /// How often the policy is asked again to avoid them, before any other host is taken.
     pub attempts: u32,
+    /// What the request is hashed by; none: a random host where the policy is a hashing one.
+    pub hash: Option<u64>,
+    /// What the host must have, where the cluster has subsets.
+    pub metadata: Option<&'a LbMetadata>,
 }
 
 /// A host that was picked for a request.
@@ -84,7 +88,7 @@ impl<B: RequestBody> Upstreams<B> {
         context: &PickContext<'_>,
     ) -> Result<Picked<B>, PickError> {
         let cluster = self.cluster(snapshot, cluster).ok_or(PickError::NoCluster)?;
-        let host = cluster.pick(context.tried, context.attempts)?;
+        let host = cluster.pick(context)?;
         Ok(Picked { cluster, host })
     }
 

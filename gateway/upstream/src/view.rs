@@ -3,10 +3,13 @@
 
 //! A cluster at one state of the configuration: its hosts and TLS, built once and shared by all workers.
 
-use crate::host::HostState;
+use crate::host::{CheckFlags, HostHealth, HostState};
+use crate::metrics::ClusterMetrics;
 use crate::registry::ClusterState;
 use crate::tls::{self, TlsSettings};
-use gateway_config::{Cluster, EndpointHealth, Endpoints, Secret, SecretSource, Snapshot};
+use gateway_config::{
+    Cluster, EndpointCheck, EndpointHealth, Endpoints, LbMetadata, Secret, SecretSource, Snapshot,
+};
 use std::sync::Arc;
 
 /// A cluster at one state of the configuration.
@@ -30,10 +33,61 @@ pub(crate) struct ViewHost {
     pub(crate) hostname: Option<Box<str>>,
     pub(crate) priority: u32,
     pub(crate) weight: u32,
-    pub(crate) health: EndpointHealth,
+    told: EndpointHealth,
+    /// Position in the endpoints' localities.
+    pub(crate) locality: usize,
+    metadata: LbMetadata,
+    check: EndpointCheck,
+}
+
+impl ViewHost {
+    /// How active checks reach it.
+    pub(crate) fn check(&self) -> &EndpointCheck {
+        &self.check
+    }
+
+    /// Whether it may take requests now.
+    pub(crate) fn health(&self) -> HostHealth {
+        self.state.health(self.told)
+    }
+
+    pub(crate) fn metadata(&self) -> &LbMetadata {
+        &self.metadata
+    }
+
+    /// What consistent hashing places it by.
+    pub(crate) fn hash_key(&self, by_hostname: bool) -> String {
+        let told = self.metadata.get("hash_key").and_then(|value| value.as_str());
+        match (told, &self.hostname) {
+            (Some(key), _) if !key.is_empty() => key.to_owned(),
+            (_, Some(name)) if by_hostname => name.to_string(),
+            _ => self.state.address().to_string(),
+        }
+    }
 }
 
 impl ClusterView {
+    /// Percent that healthy capacity counts.
+    pub(crate) fn overprovisioning(&self) -> u32 {
+        self.endpoints.as_ref().map_or(140, |endpoints| endpoints.overprovisioning.max(100))
+    }
+
+    /// How many hosts take requests now, and how many only in need.
+    pub(crate) fn count_healthy(&self, metrics: &ClusterMetrics) {
+        let count =
+            |health: HostHealth| self.hosts.iter().filter(|host| host.health() == health).count() as u64;
+        metrics.membership_healthy.set(count(HostHealth::Healthy));
+        metrics.membership_degraded.set(count(HostHealth::Degraded));
+        metrics.membership_excluded.set(count(HostHealth::Excluded));
+        if !self.cluster.health_checks.is_empty() {
+            let flags = || self.hosts.iter().map(|host| host.state.checks());
+            let good = flags().filter(|flags| !flags.has(CheckFlags::FAILED)).count();
+            metrics.health_check_healthy.set(good as u64);
+            let worse = flags().filter(|flags| flags.has(CheckFlags::DEGRADED)).count();
+            metrics.health_check_degraded.set(worse as u64);
+        }
+    }
+
     /// Whether the view is what the snapshot says.
     pub(crate) fn is_current(
         &self,
@@ -90,16 +144,19 @@ impl ClusterView {
         let placed = || {
             endpoints
                 .into_iter()
-                .flat_map(|all| &all.localities)
-                .flat_map(|l| l.endpoints.iter().map(|e| (l.priority, e)))
+                .flat_map(|all| all.localities.iter().enumerate())
+                .flat_map(|(at, l)| l.endpoints.iter().map(move |e| (l.priority, at, e)))
         };
-        let states = state.keep_hosts(placed().map(|(_, endpoint)| &endpoint.address));
-        let hosts = placed().zip(states).map(|((priority, endpoint), state)| ViewHost {
+        let states = state.keep_hosts(placed().map(|(.., endpoint)| &endpoint.address));
+        let hosts = placed().zip(states).map(|((priority, locality, endpoint), state)| ViewHost {
             state,
             hostname: endpoint.hostname.clone(),
             priority,
             weight: endpoint.weight.max(1),
-            health: endpoint.health,
+            told: endpoint.health,
+            locality,
+            metadata: endpoint.metadata.clone(),
+            check: endpoint.check.clone(),
         });
         let view = Self {
             cluster: Arc::clone(cluster),
@@ -110,6 +167,13 @@ impl ClusterView {
             tls,
             hosts: hosts.collect(),
         };
+        let pending = match cluster.balancing.ignore_until_first_check {
+            true => CheckFlags::FAILED.with(CheckFlags::PENDING),
+            false => CheckFlags::FAILED,
+        };
+        for host in &view.hosts {
+            host.state.watch(!cluster.health_checks.is_empty() && !host.check.disabled, pending);
+        }
         if cluster.outlier_detection.is_none() {
             state.policy_removed();
         }

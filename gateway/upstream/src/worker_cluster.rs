@@ -4,12 +4,13 @@
 //! A cluster as one worker sees it: the shared view, its own balancer, its own pools.
 
 use crate::RequestBody;
-use crate::balancer::{Balancer, healthy_count};
+use crate::balancer::Balancer;
 use crate::connect::{ConnectSettings, Target};
 use crate::error::PickError;
 use crate::host::HostState;
 use crate::pool::{HostPool, PoolTarget};
 use crate::registry::ClusterState;
+use crate::upstreams::PickContext;
 use crate::view::{ClusterView, ViewHost};
 use gateway_config::{CircuitBreakers, EndpointAddress, UpstreamProtocol};
 use http::Version;
@@ -48,12 +49,7 @@ struct TargetParts {
 impl<B: RequestBody> WorkerCluster<B> {
     /// Takes a new view over from the one before: pools of hosts that stay are kept where connections are still made alike, the rest drains.
     pub(crate) fn new(state: Arc<ClusterState>, view: Arc<ClusterView>, before: Option<&Self>) -> Self {
-        let wanted = ConnectSettings {
-            protocol: view.cluster.protocol,
-            connection: view.cluster.connection,
-            timeout: view.cluster.connect_timeout,
-            tls: view.tls.clone(),
-        };
+        let wanted = ConnectSettings::of(&view);
         let kept = before.filter(|before| *before.settings == wanted && Arc::ptr_eq(&before.state, &state));
         let settings = kept.map_or_else(|| Rc::new(wanted), |before| Rc::clone(&before.settings));
         let limits = kept.map_or_else(Rc::default, |before| Rc::clone(&before.limits));
@@ -82,28 +78,23 @@ impl<B: RequestBody> WorkerCluster<B> {
                 .filter(|old| !hosts.iter().any(|host| Rc::ptr_eq(host, old)))
                 .for_each(|old| old.drain());
         }
-        let balancer = RefCell::new(Balancer::new(&view, state.health_epoch()));
-        state.metrics.membership_healthy.set(healthy_count(&view) as u64);
+        let balancer = RefCell::new(Balancer::new(state.plan(&view, state.health_epoch())));
         Self { view, state, balancer, hosts, settings, limits }
     }
 
     /// Picks a host.
-    pub(crate) fn pick(
-        &self,
-        tried: &[Arc<HostState>],
-        attempts: u32,
-    ) -> Result<Rc<WorkerHost<B>>, PickError> {
+    pub(crate) fn pick(&self, context: &PickContext<'_>) -> Result<Rc<WorkerHost<B>>, PickError> {
         let epoch = self.state.health_epoch();
         let mut balancer = self.balancer.borrow_mut();
         if balancer.epoch() != epoch {
-            *balancer = Balancer::new(&self.view, epoch);
-            self.state.metrics.membership_healthy.set(healthy_count(&self.view) as u64);
+            *balancer = Balancer::new(self.state.plan(&self.view, epoch));
         }
+        let tried = context.tried;
         let avoid = |at: usize| {
             !tried.is_empty()
                 && self.hosts.get(at).is_some_and(|host| tried.iter().any(|t| Arc::ptr_eq(t, &host.state)))
         };
-        let choice = balancer.pick(&self.view, avoid, attempts);
+        let choice = balancer.pick(&self.view, &self.state, context, avoid);
         let found = choice.and_then(|choice| self.hosts.get(choice.host).map(|host| (choice.panic, host)));
         let Some((panic, host)) = found else {
             self.state.metrics.upstream_cx_none_healthy.add(1);

@@ -3,12 +3,14 @@
 
 //! Decodes forwarding.
 
+use crate::decode::endpoints::lb_metadata;
+use crate::decode::hash_policy::hash_policies;
 use crate::decode::headers::mutations;
 use crate::decode::retry::retry_policy;
 use crate::decode::strings::{fraction, replacement};
 use crate::decode::{Fault, Scope, fields, number, truth};
 use crate::{
-    Forward, HeaderMutations, HostRewrite, Mirror, PathRewrite, UpgradeRule, WeightedCluster,
+    Forward, HeaderMutations, HostRewrite, LbMetadata, Mirror, PathRewrite, UpgradeRule, WeightedCluster,
     WeightedClusters,
 };
 use gateway_xds_api::pb::envoy::config::route::v3 as pb;
@@ -29,11 +31,11 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
     fields!(scope, action => pb::RouteAction {
         use {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, append_x_forwarded_host, timeout, idle_timeout, retry_policy,
-            request_mirror_policies, upgrade_configs, cluster_specifier, host_rewrite_specifier,
+            request_mirror_policies, upgrade_configs, cluster_specifier, host_rewrite_specifier, hash_policy, metadata_match,
         }
         warn {
-            metadata_match, path_rewrite_policy, path_rewrite, flush_timeout, early_data_policy, retry_policy_typed_config, priority, rate_limits,
-            include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset, internal_redirect_policy,
+            path_rewrite_policy, path_rewrite, flush_timeout, early_data_policy, retry_policy_typed_config, priority, rate_limits,
+            include_vh_rate_limits, cors, max_grpc_timeout, grpc_timeout_offset, internal_redirect_policy,
             internal_redirect_action, max_internal_redirects, hedge_policy, max_stream_duration,
         }
         quiet { }
@@ -44,7 +46,7 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
         Ok(ClusterNotFoundResponseCode::InternalServerError) => StatusCode::INTERNAL_SERVER_ERROR,
         Err(_) => return Err(scope.field_fault("cluster_not_found_response_code", "is unknown")),
     };
-    let clusters = clusters(scope, cluster_specifier)?;
+    let clusters = clusters(scope, cluster_specifier, &lb_metadata(metadata_match))?;
     let retry = retry_policy
         .map(|policy| scope.at("retry_policy", |scope| self::retry_policy(scope, policy)))
         .transpose()?;
@@ -59,6 +61,7 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
         append_forwarded_host: append_x_forwarded_host,
         mirrors: mirrors(scope, request_mirror_policies)?,
         upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
+        hash_policies: hash_policies(scope, hash_policy)?,
     })
 }
 
@@ -68,7 +71,11 @@ fn upgrade(scope: &mut Scope, config: pb::route_action::UpgradeConfig) -> Result
     Ok(UpgradeRule { protocol: upgrade_type.to_ascii_lowercase().into(), enabled: truth(enabled, true) })
 }
 
-fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<WeightedClusters, Fault> {
+fn clusters(
+    scope: &mut Scope,
+    specifier: Option<ClusterSpecifier>,
+    metadata: &LbMetadata,
+) -> Result<WeightedClusters, Fault> {
     let clusters = match scope.required("cluster_specifier", specifier)? {
         ClusterSpecifier::Cluster(name) => vec![WeightedCluster {
             name: name.into(),
@@ -76,9 +83,10 @@ fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<We
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
             host_rewrite: None,
+            metadata: metadata.clone(),
         }],
         ClusterSpecifier::WeightedClusters(weighted) => {
-            scope.at("weighted_clusters", |scope| weighted_clusters(scope, weighted))?
+            scope.at("weighted_clusters", |scope| weighted_clusters(scope, weighted, metadata))?
         }
         ClusterSpecifier::ClusterHeader(_) => {
             return Err(scope.field_fault("cluster_header", "is not supported; name the cluster"));
@@ -98,25 +106,27 @@ fn clusters(scope: &mut Scope, specifier: Option<ClusterSpecifier>) -> Result<We
 fn weighted_clusters(
     scope: &mut Scope,
     weighted: pb::WeightedCluster,
+    metadata: &LbMetadata,
 ) -> Result<Vec<WeightedCluster>, Fault> {
     fields!(scope, weighted => pb::WeightedCluster {
         use { clusters }
         warn { random_value_specifier }
         quiet { total_weight, runtime_key_prefix }
     });
-    scope.each("clusters", clusters, weighted_cluster)
+    scope.each("clusters", clusters, |scope, cluster| weighted_cluster(scope, cluster, metadata))
 }
 
 fn weighted_cluster(
     scope: &mut Scope,
     cluster: pb::weighted_cluster::ClusterWeight,
+    metadata: &LbMetadata,
 ) -> Result<WeightedCluster, Fault> {
     fields!(scope, cluster => pb::weighted_cluster::ClusterWeight {
         use {
             name, cluster_header, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add, response_headers_to_remove,
-            host_rewrite_specifier,
+            host_rewrite_specifier, metadata_match,
         }
-        warn { metadata_match, typed_per_filter_config }
+        warn { typed_per_filter_config }
         quiet { }
     });
     if !cluster_header.is_empty() {
@@ -134,6 +144,7 @@ fn weighted_cluster(
         request_headers: mutations(scope, "request", request_headers_to_add, request_headers_to_remove)?,
         response_headers: mutations(scope, "response", response_headers_to_add, response_headers_to_remove)?,
         host_rewrite,
+        metadata: metadata.merged(&lb_metadata(metadata_match)),
     })
 }
 

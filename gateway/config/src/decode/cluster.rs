@@ -3,13 +3,15 @@
 
 //! Decodes clusters.
 
-use crate::decode::cluster_policy::{breakers, health_check, outlier};
+use crate::decode::cluster_policy::{breakers, outlier};
 use crate::decode::endpoints::endpoints;
+use crate::decode::health_check::health_check;
 use crate::decode::http::{http1, http2};
+use crate::decode::load_balancing::{self, load_balancing};
 use crate::decode::tls::{over_ads, upstream};
 use crate::decode::{Fault, Scope, fields, number, type_name};
 use crate::{
-    Balancing, Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, EndpointAddress, Endpoints,
+    Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, EndpointAddress, Endpoints,
     UpstreamProtocol,
 };
 use gateway_xds_api::pb::envoy::config::cluster::v3::{self as pb, cluster};
@@ -35,12 +37,12 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
             per_connection_buffer_limit_bytes, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, health_checks, circuit_breakers, typed_extension_protocol_options,
             dns_refresh_rate, dns_lookup_family, outlier_detection, common_lb_config, transport_socket, upstream_connection_options,
             cluster_discovery_type, lb_config, http2_protocol_options, max_requests_per_connection, transport_socket_matches,
-            transport_socket_matcher,
+            transport_socket_matcher, lb_subset_config, load_balancing_policy,
         }
         warn {
              upstream_http_protocol_options, common_http_protocol_options, http_protocol_options, dns_jitter,
             dns_failure_refresh_rate, dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-            upstream_bind_config, lb_subset_config, protocol_selection, close_connections_on_host_health_failure, filters, load_balancing_policy,
+            upstream_bind_config, protocol_selection, close_connections_on_host_health_failure, filters,
             lrs_server, upstream_config, preconnect_policy, connection_pool_per_downstream_connection, queuing_policies,
             per_connection_buffer_high_watermark_timeout, respect_dns_ttl,
         }
@@ -82,20 +84,20 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
             scope.field_fault("auto_config", "needs a tls transport_socket, which negotiates the protocol")
         );
     }
-    if !health_checks.is_empty() {
-        scope.warn(
-            "health_checks",
-            "are kept, but not run yet; endpoints count as healthy as their source says",
-        );
-    }
+    let balancing = load_balancing::Parts {
+        policy: lb_policy,
+        config: lb_config,
+        common: common_lb_config,
+        subsets: lb_subset_config,
+        extensible: load_balancing_policy,
+    };
     Ok(Cluster {
         name: name.into(),
         discovery,
         connect_timeout: scope
             .limit("connect_timeout", connect_timeout, None)?
             .unwrap_or(Duration::from_secs(5)),
-        balancing: balancing(scope, lb_policy, lb_config)?,
-        panic_threshold: common_lb(scope, common_lb_config.unwrap_or_default())?,
+        balancing: load_balancing(scope, balancing)?,
         protocol: http.protocol,
         connection: http.connection,
         tls,
@@ -158,50 +160,6 @@ fn discovery(
             Err(scope.field_fault("type", "ORIGINAL_DST is not supported"))
         }
     }
-}
-
-fn balancing(scope: &mut Scope, policy: i32, config: Option<cluster::LbConfig>) -> Result<Balancing, Fault> {
-    let choices = match &config {
-        Some(cluster::LbConfig::LeastRequestLbConfig(config)) => {
-            scope.unused("least_request_lb_config.active_request_bias", &config.active_request_bias);
-            scope.unused("least_request_lb_config.slow_start_config", &config.slow_start_config);
-            number(config.choice_count)
-        }
-        Some(cluster::LbConfig::RoundRobinLbConfig(config)) => {
-            scope.unused("round_robin_lb_config.slow_start_config", &config.slow_start_config);
-            None
-        }
-        _ => None,
-    };
-    match cluster::LbPolicy::try_from(policy) {
-        Ok(cluster::LbPolicy::RoundRobin) => Ok(Balancing::RoundRobin),
-        Ok(cluster::LbPolicy::LeastRequest) => {
-            Ok(Balancing::LeastRequest { choices: choices.unwrap_or(2).clamp(2, 32) })
-        }
-        Ok(cluster::LbPolicy::Random) => Ok(Balancing::Random),
-        Ok(cluster::LbPolicy::RingHash | cluster::LbPolicy::Maglev) => {
-            scope.warn("lb_policy", "consistent hashing is not there yet; ROUND_ROBIN is used");
-            Ok(Balancing::RoundRobin)
-        }
-        _ => Err(scope.field_fault("lb_policy", "must be ROUND_ROBIN, LEAST_REQUEST or RANDOM")),
-    }
-}
-
-/// The panic threshold, percent.
-fn common_lb(scope: &mut Scope, config: cluster::CommonLbConfig) -> Result<u8, Fault> {
-    scope.at("common_lb_config", |scope| {
-        fields!(scope, config => cluster::CommonLbConfig {
-            use { healthy_panic_threshold }
-            warn { ignore_new_hosts_until_first_hc, close_connections_on_host_set_change, consistent_hashing_lb_config, override_host_status, locality_config_specifier }
-            quiet { update_merge_window }
-        });
-        let percent = healthy_panic_threshold.map_or(50.0, |percent| percent.value);
-        if !(0.0..=100.0).contains(&percent) {
-            return Err(scope.field_fault("healthy_panic_threshold", "must be from 0 to 100"));
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be from 0 to 100")]
-        Ok(percent.round() as u8)
-    })
 }
 
 #[derive(Default)]

@@ -1,12 +1,11 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Decodes limits, outlier detection and health checks of clusters.
+//! Decodes limits and outlier detection of clusters.
 
 use crate::decode::{Fault, Scope, fields, number};
-use crate::{CircuitBreakers, HealthCheck, HealthProbe, OutlierDetection};
+use crate::{CircuitBreakers, OutlierDetection};
 use gateway_xds_api::pb::envoy::config::cluster::v3 as pb;
-use gateway_xds_api::pb::envoy::config::core::v3::{self as core, health_check as check_pb};
 use std::time::Duration;
 
 /// The limits of the default priority.
@@ -73,62 +72,6 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
             .unwrap_or(Duration::from_mins(5))
             .max(base_ejection_time),
         max_ejection_percent: u8::try_from(percent.min(100)).unwrap_or(100),
-    })
-}
-
-/// An active health check.
-#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-pub(crate) fn health_check(scope: &mut Scope, check: core::HealthCheck) -> Result<HealthCheck, Fault> {
-    fields!(scope, check => core::HealthCheck {
-        use { timeout, interval, unhealthy_threshold, healthy_threshold, health_checker }
-        warn { alt_port, tls_options, transport_socket_match_criteria }
-        quiet {
-            initial_jitter, interval_jitter, interval_jitter_percent, reuse_connection, no_traffic_interval, no_traffic_healthy_interval,
-            unhealthy_interval, unhealthy_edge_interval, healthy_edge_interval, event_log_path, event_logger, event_service,
-            always_log_health_check_failures, always_log_health_check_success,
-        }
-    });
-    let timeout = scope.duration("timeout", timeout)?;
-    let interval = scope.duration("interval", interval)?;
-    Ok(HealthCheck {
-        timeout: scope.required("timeout", timeout)?,
-        interval: scope.required("interval", interval)?,
-        unhealthy_threshold: number(unhealthy_threshold).unwrap_or(2).max(1),
-        healthy_threshold: number(healthy_threshold).unwrap_or(1).max(1),
-        probe: probe(scope, health_checker)?,
-    })
-}
-
-fn probe(scope: &mut Scope, checker: Option<check_pb::HealthChecker>) -> Result<HealthProbe, Fault> {
-    Ok(match scope.required("health_checker", checker)? {
-        check_pb::HealthChecker::HttpHealthCheck(http) => {
-            let range = |scope: &mut Scope, range: gateway_xds_api::pb::envoy::r#type::v3::Int64Range| {
-                let (start, end) = (u16::try_from(range.start), u16::try_from(range.end));
-                start
-                    .ok()
-                    .zip(end.ok())
-                    .map(|(start, end)| start..end)
-                    .ok_or_else(|| scope.fault("is not a range of status codes"))
-            };
-            HealthProbe::Http {
-                path: http.path.into(),
-                host: Some(http.host).filter(|host| !host.is_empty()).map(Into::into),
-                expected: scope
-                    .each("http_health_check.expected_statuses", http.expected_statuses, range)?
-                    .into(),
-            }
-        }
-        check_pb::HealthChecker::TcpHealthCheck(tcp) => {
-            scope.unused("tcp_health_check.send", &tcp.send);
-            scope.unused("tcp_health_check.receive", &tcp.receive);
-            HealthProbe::Tcp
-        }
-        check_pb::HealthChecker::GrpcHealthCheck(grpc) => {
-            HealthProbe::Grpc { service: grpc.service_name.into() }
-        }
-        check_pb::HealthChecker::CustomHealthCheck(_) => {
-            return Err(scope.field_fault("custom_health_check", "is not supported"));
-        }
     })
 }
 

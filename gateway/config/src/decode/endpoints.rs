@@ -4,7 +4,9 @@
 //! Decodes endpoints and addresses.
 
 use crate::decode::{Fault, Scope, fields, number};
-use crate::{Endpoint, EndpointAddress, EndpointHealth, Endpoints, Locality, Place};
+use crate::{
+    Endpoint, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, LbMetadata, Locality, Place,
+};
 use gateway_xds_api::pb::envoy::config::core::v3::{self as core, HealthStatus, address, socket_address};
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 use std::net::{IpAddr, SocketAddr};
@@ -54,7 +56,7 @@ fn locality(scope: &mut Scope, locality: pb::LocalityLbEndpoints) -> Result<Loca
 }
 
 fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fault> {
-    let pb::LbEndpoint { health_status, metadata: _, load_balancing_weight, host_identifier } = endpoint;
+    let pb::LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier } = endpoint;
     let inner = match scope.required("endpoint", host_identifier)? {
         HostIdentifier::Endpoint(inner) => inner,
         HostIdentifier::EndpointName(_) => {
@@ -70,8 +72,8 @@ fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fau
     };
     scope.at("endpoint", |scope| {
         fields!(scope, inner => pb::Endpoint {
-            use { address, hostname }
-            warn { health_check_config, additional_addresses }
+            use { address, hostname, health_check_config }
+            warn { additional_addresses }
             quiet { observability_name }
         });
         let address = scope.at("address", |scope| endpoint_address(scope, address))?;
@@ -84,8 +86,40 @@ fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fau
             hostname: name,
             weight: number(load_balancing_weight).unwrap_or(1).max(1),
             health,
+            metadata: lb_metadata(metadata),
+            check: endpoint_check(scope, health_check_config.unwrap_or_default())?,
         })
     })
+}
+
+fn endpoint_check(
+    scope: &mut Scope,
+    config: pb::endpoint::HealthCheckConfig,
+) -> Result<EndpointCheck, Fault> {
+    let pb::endpoint::HealthCheckConfig { port_value, hostname, address, disable_active_health_check } =
+        config;
+    let port = u16::try_from(port_value)
+        .map_err(|_| scope.field_fault("health_check_config.port_value", "is above 65535"))?;
+    let address = address
+        .map(|address| {
+            scope.at("health_check_config.address", |scope| match endpoint_address(scope, Some(address))? {
+                EndpointAddress::Socket(address) => Ok(address),
+                EndpointAddress::Name { .. } => Err(scope.fault("must be an ip address")),
+            })
+        })
+        .transpose()?;
+    Ok(EndpointCheck {
+        address,
+        port: Some(port).filter(|port| *port > 0),
+        hostname: Some(hostname).filter(|name| !name.is_empty()).map(Into::into),
+        disabled: disable_active_health_check,
+    })
+}
+
+/// What balancing looks at in metadata.
+pub(crate) fn lb_metadata(metadata: Option<core::Metadata>) -> LbMetadata {
+    let fields = metadata.and_then(|mut metadata| metadata.filter_metadata.remove("envoy.lb"));
+    LbMetadata::new(fields.unwrap_or_default())
 }
 
 fn endpoint_address(scope: &mut Scope, address: Option<core::Address>) -> Result<EndpointAddress, Fault> {

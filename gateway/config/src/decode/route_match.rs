@@ -127,7 +127,13 @@ pub(crate) fn header_matcher(scope: &mut Scope, matcher: pb::HeaderMatcher) -> R
             text(StringPattern::Regex(full_regex(scope, "safe_regex_match", &regex)?))
         }
     };
-    let name = match name.as_str() {
+    let name = header_source(scope, "name", &name)?;
+    Ok(HeaderMatcher { name, value, invert: invert_match, missing_as_empty: treat_missing_header_as_empty })
+}
+
+/// What a header's name reads: also the parts of a request that are no headers here.
+pub(crate) fn header_source(scope: &Scope, field: &str, name: &str) -> Result<HeaderSource, Fault> {
+    Ok(match name {
         ":method" => HeaderSource::Method,
         ":path" => HeaderSource::Path,
         ":authority" => HeaderSource::Authority,
@@ -135,10 +141,9 @@ pub(crate) fn header_matcher(scope: &mut Scope, matcher: pb::HeaderMatcher) -> R
         name if name.eq_ignore_ascii_case("host") => HeaderSource::Authority,
         name => HeaderSource::Header(
             HeaderName::try_from(name)
-                .map_err(|_| scope.field_fault("name", format_args!("{name:?} is not a header name")))?,
+                .map_err(|_| scope.field_fault(field, format_args!("{name:?} is not a header name")))?,
         ),
-    };
-    Ok(HeaderMatcher { name, value, invert: invert_match, missing_as_empty: treat_missing_header_as_empty })
+    })
 }
 
 fn query(scope: &mut Scope, matcher: pb::QueryParameterMatcher) -> Result<QueryMatcher, Fault> {

@@ -210,14 +210,14 @@ fn fields_without_effect_are_named() {
     let mut store = ConfigStore::new();
     let mut message = cluster_message("a");
     message.connection_pool_per_downstream_connection = true;
-    message.lb_policy = 5;
+    message.close_connections_on_host_health_failure = true;
     let applied = put(&mut store, ResourceType::Cluster, [pack(ResourceType::Cluster, "a", &message, "")]);
     let messages: Vec<_> = applied.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(
         messages,
         [
-            "connection_pool_per_downstream_connection: has no effect in this gateway",
-            "lb_policy: consistent hashing is not there yet; ROUND_ROBIN is used"
+            "close_connections_on_host_health_failure: has no effect in this gateway",
+            "connection_pool_per_downstream_connection: has no effect in this gateway"
         ]
     );
 }

@@ -9,6 +9,7 @@
     reason = "in a test, a panic is the failure"
 )]
 
+mod affinity;
 mod body;
 mod client;
 mod client_certificates;

@@ -5,7 +5,7 @@
 
 use crate::{Worker, by_priority, closed_address, cluster, endpoint, endpoints, get, run, server, until};
 use gateway_config::UpstreamProtocol::Http1;
-use gateway_config::{Cluster, EndpointHealth, OutlierDetection};
+use gateway_config::{Cluster, EndpointHealth, LoadBalancing, OutlierDetection};
 use gateway_upstream::{PickContext, PickError, SendErrorKind};
 use std::time::Duration;
 
@@ -20,6 +20,11 @@ fn outliers(time: Duration) -> OutlierDetection {
         max_ejection_time: Duration::from_secs(300),
         max_ejection_percent: 50,
     }
+}
+
+fn with_threshold(percent: u8) -> Cluster {
+    let balancing = LoadBalancing { panic_threshold: percent, ..LoadBalancing::default() };
+    Cluster { balancing, ..cluster(Http1) }
 }
 
 fn judged(time: Duration) -> Cluster {
@@ -42,7 +47,11 @@ fn a_refused_connection_gives_the_request_back_for_another_host() {
                 let tried = [std::sync::Arc::clone(picked.host())];
                 picked = worker
                     .upstreams
-                    .pick(&snapshot, "c", &PickContext { tried: &tried, attempts: 3 })
+                    .pick(
+                        &snapshot,
+                        "c",
+                        &PickContext { tried: &tried, attempts: 3, ..PickContext::default() },
+                    )
                     .unwrap();
             }
             let response = worker.upstreams.send(&picked, request).await.unwrap();
@@ -163,7 +172,7 @@ fn the_next_priority_takes_over_and_panic_is_the_last_resort() {
         worker.set(cluster(Http1), by_priority([vec![down.clone()]]));
         assert_eq!(worker.text("/").await, first.address.to_string());
         assert_eq!(worker.metric("lb_healthy_panic"), 1);
-        worker.set(Cluster { panic_threshold: 0, ..cluster(Http1) }, by_priority([vec![down]]));
+        worker.set(with_threshold(0), by_priority([vec![down]]));
         let picked = worker.upstreams.pick(&worker.snapshot.borrow(), "c", &PickContext::default());
         assert_eq!(picked.unwrap_err(), PickError::NoHealthy);
     });

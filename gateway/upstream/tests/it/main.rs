@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
+mod checks;
 mod health;
 mod http1;
 mod http2;
@@ -15,8 +16,7 @@ mod upgrade;
 
 use bytes::Bytes;
 use gateway_config::{
-    Balancing, CircuitBreakers, Cluster, ConnectionSettings, Discovery, Endpoint, EndpointAddress,
-    EndpointHealth, Endpoints, Locality, Place, Snapshot, UpstreamProtocol,
+    Cluster, Discovery, Endpoint, EndpointAddress, Endpoints, Locality, Place, Snapshot, UpstreamProtocol,
 };
 use gateway_upstream::{PickContext, SendError, UpstreamBody, UpstreamRegistry, Upstreams};
 use http::{Request, Response};
@@ -89,28 +89,11 @@ fn get(path: &str) -> Request<RequestBody> {
 }
 
 fn cluster(protocol: UpstreamProtocol) -> Cluster {
-    Cluster {
-        name: "c".into(),
-        discovery: Discovery::Eds { service_name: None },
-        connect_timeout: Duration::from_secs(5),
-        balancing: Balancing::RoundRobin,
-        panic_threshold: 50,
-        protocol,
-        connection: ConnectionSettings::default(),
-        tls: None,
-        circuit_breakers: CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Box::default(),
-    }
+    Cluster { protocol, ..Cluster::new("c", Discovery::Eds { service_name: None }) }
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint {
-        address: EndpointAddress::Socket(address),
-        hostname: None,
-        weight: 1,
-        health: EndpointHealth::Healthy,
-    }
+    Endpoint::new(EndpointAddress::Socket(address))
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
