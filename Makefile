@@ -53,9 +53,9 @@ e2e: setup build ## runs the end-to-end suites on real clusters (SUITE=name for 
 conformance: setup build ## runs the official Gateway API suite on a real cluster (PROFILES=GATEWAY-HTTP,...)
 	@tests/run conformance $(PROFILES)
 
-bench: ## measures the gateway beside Envoy, nginx, HAProxy and a bare forwarder (QUICK=1; TESTS=h1,idle; PROFILE=1)
+bench: ## measures the gateway beside Envoy, nginx, HAProxy and a bare forwarder (QUICK=1; TESTS=h1,idle; PROFILE=1; BUILD=quick)
 	@tests/setup/setup.sh --bench
-	@tests/run bench $(if $(QUICK),--quick) $(if $(TESTS),--tests $(TESTS)) $(if $(PROFILE),--profile)
+	@tests/run bench $(if $(QUICK),--quick) $(if $(TESTS),--tests $(TESTS)) $(if $(PROFILE),--profile) $(if $(BUILD),--build $(BUILD))
 
 bench-routes: ## measures a route change from the API server to the gateways
 	@tests/run bench-routes

@@ -9,6 +9,7 @@ use crate::listener::ListenerState;
 use crate::worker::{LocalSnapshot, Worker};
 use gateway_config::{ChainFacts, FilterChain, Listener};
 use gateway_filter_api::ConnectionInfo;
+use gateway_upstream::clock;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -142,7 +143,7 @@ impl Connection {
     /// A request ended.
     pub(crate) fn end(&self) {
         self.active.set(self.active.get().saturating_sub(1));
-        self.last_active.set(Instant::now());
+        self.last_active.set(clock::now());
     }
 
     /// Requests so far.

@@ -22,6 +22,7 @@ use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
 use gateway_upstream::{PickContext, PickError, Picked, UpstreamBody};
 use http::header::{CONNECTION, HOST, SET_COOKIE, TE, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -162,9 +163,10 @@ impl<'a> Exchange<'a, '_> {
                 Some(request) => *request,
                 None => self.request(&picked, tries.may_retry()),
             };
+            let mut send = pin!(upstreams.send(&picked, request));
             let attempt = tokio::select! {
                 biased;
-                attempt = tries.attempt(upstreams.send(&picked, request)) => attempt,
+                attempt = tries.attempt(send.as_mut()) => attempt,
                 () = deadline.expired() => {
                     picked.report_timeout();
                     picked.state().metrics.upstream_rq_timeout.add(1);

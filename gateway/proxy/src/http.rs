@@ -87,10 +87,7 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
 + 'static {
     let connection = Rc::clone(connection);
-    service_fn(move |request| {
-        let connection = Rc::clone(&connection);
-        async move { Ok(request::serve(connection, request).await) }
-    })
+    service_fn(move |request| request::serve(Rc::clone(&connection), request))
 }
 
 /// Tasks of HTTP/2 streams stay on the worker.

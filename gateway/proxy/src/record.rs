@@ -9,7 +9,7 @@ use crate::filter::FilterStreams;
 use crate::request_body::BodySource;
 use gateway_config::EndpointAddress;
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
-use gateway_upstream::HostState;
+use gateway_upstream::{HostState, clock};
 use http::header::USER_AGENT;
 use http::{HeaderValue, Version};
 use std::borrow::Cow;
@@ -54,7 +54,7 @@ impl Record {
         Box::new(Self {
             connection: Rc::clone(connection),
             serving,
-            start: Instant::now(),
+            start: clock::now(),
             status: 0,
             flags: ResponseFlags::default(),
             details: None,
@@ -131,7 +131,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let duration = self.start.elapsed();
+        let duration = clock::now().saturating_duration_since(self.start);
         if !self.complete && self.flags == ResponseFlags::default() {
             self.flags = ResponseFlags::DOWNSTREAM_TERMINATION;
             self.details.get_or_insert(Cow::Borrowed("downstream_remote_disconnect"));

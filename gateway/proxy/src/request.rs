@@ -25,19 +25,20 @@ use gateway_filter_api::RequestHead;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::convert::Infallible;
 use std::rc::Rc;
 
 /// Serves one request from its head to the head of its answer; the answer's body carries the record to the end.
 pub(crate) async fn serve(
     connection: Rc<Connection>,
     mut request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> Result<Response<ResponseBody>, Infallible> {
     let mut record = Record::begin(&connection, request.version());
     let serving = record.serving.clone();
     let (version, head_only) = (request.version(), request.method() == Method::HEAD);
     let upgrade = Upgrade::offered(&mut request);
     let answer = answer(&mut record, &serving, request, upgrade).await;
-    respond::respond(answer, record, version, head_only)
+    Ok(respond::respond(answer, record, version, head_only))
 }
 
 /// Everything up to the answer's final form.

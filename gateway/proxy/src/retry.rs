@@ -10,6 +10,7 @@ use gateway_filter_api::ResponseFlags;
 use gateway_upstream::{HostState, PickContext, Picked, RetryPermit, SendError, SendErrorKind, UpstreamBody};
 use http::{Request, Response, StatusCode};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -69,10 +70,12 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// Runs one attempt within its own time.
+    /// Runs one attempt within its own time. By reference: each hand-over of the whole future would copy it.
     pub(crate) async fn attempt(
         &self,
-        send: impl Future<Output = Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>>>,
+        send: Pin<
+            &mut impl Future<Output = Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>>>,
+        >,
     ) -> Tried {
         let limit = self.policy.and_then(|policy| policy.per_try_timeout).filter(|limit| !limit.is_zero());
         let result = match limit {

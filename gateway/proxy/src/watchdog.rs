@@ -41,6 +41,8 @@ pub(crate) struct Watchdog {
     timer: Pin<Box<Sleep>>,
     /// What the timer is armed for.
     armed: Instant,
+    /// The timer was polled since: it wakes the connection's task when it is due.
+    set: bool,
 }
 
 impl Watchdog {
@@ -56,6 +58,7 @@ impl Watchdog {
             resting: false,
             timer: Box::pin(sleep_until(armed)),
             armed,
+            set: false,
         }
     }
 
@@ -81,6 +84,10 @@ impl Watchdog {
                 self.arm(due);
             }
         }
+        // The same task polls every time, so a timer that is set and not due has nothing to say.
+        if self.set && !self.timer.is_elapsed() {
+            return Verdict::Wait;
+        }
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
             match self.judge(now) {
@@ -96,6 +103,7 @@ impl Watchdog {
                 }
             }
         }
+        self.set = true;
         Verdict::Wait
     }
 
@@ -108,6 +116,7 @@ impl Watchdog {
 
     fn arm(&mut self, at: Instant) {
         self.armed = at;
+        self.set = false;
         self.timer.as_mut().reset(at);
     }
 

@@ -17,6 +17,7 @@
 
 mod balancer;
 mod body;
+pub mod clock;
 mod connect;
 mod error;
 mod hash;

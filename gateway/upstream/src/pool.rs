@@ -4,6 +4,7 @@
 //! The connections of one worker to one endpoint: idle HTTP/1.1 ones, shared HTTP/2 ones, and requests that wait for either.
 
 use crate::RequestBody;
+use crate::clock;
 use crate::connect::{ConnectSettings, Established, Target, connect};
 use crate::error::ConnectError;
 use crate::lease::{Lease, Link};
@@ -122,7 +123,7 @@ impl<B: RequestBody> HostPool<B> {
 
     /// A connection that can take a request now.
     fn available(self: &Rc<Self>) -> Option<Lease<B>> {
-        let now = Instant::now();
+        let now = clock::now();
         let mut inner = self.inner.borrow_mut();
         while let Some(connection) = inner.idle.pop() {
             if self.usable(&connection, now) {
@@ -251,7 +252,7 @@ impl<B: RequestBody> HostPool<B> {
 
     /// A connection came free: the first request that waits gets it, else it is kept.
     pub(crate) fn give_back(self: &Rc<Self>, mut connection: Http1Connection<B>) {
-        connection.idle_since = Instant::now();
+        connection.idle_since = clock::now();
         if self.usable(&connection, connection.idle_since) {
             self.hand_out(connection, true);
         }
@@ -277,7 +278,7 @@ impl<B: RequestBody> HostPool<B> {
 
     /// A stream ended, or a connection came up: requests that wait get what room there is.
     pub(crate) fn serve_waiters(self: &Rc<Self>, connection: &Rc<Http2Connection<B>>) {
-        let now = Instant::now();
+        let now = clock::now();
         connection.idle_since.set(now);
         while !connection.sender.is_closed() && self.has_room(connection, now) {
             let waiter = self.inner.borrow_mut().waiters.pop_front();

@@ -16,6 +16,7 @@ use gateway_config::{Cluster, EndpointAddress, LbMetadata, Snapshot};
 use http::{Request, Response};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,13 +98,13 @@ impl<B: RequestBody> Upstreams<B> {
     ///
     /// # Errors
     /// Where no answer came; the error says whether anything was sent, and gives the request back where nothing was.
-    pub async fn send(
+    pub fn send<'a>(
         &self,
-        picked: &Picked<B>,
+        picked: &'a Picked<B>,
         request: Request<B>,
-    ) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
-        let pool = Rc::clone(picked.host.pool(request.version()));
-        send::send(&pool, &picked.host.state, &picked.cluster.view.cluster, request).await
+    ) -> impl Future<Output = Result<Response<UpstreamBody<B>>, SendError<B>>> + use<'a, B> {
+        let pool = picked.host.pool(request.version());
+        send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request)
     }
 
     /// Forgets clusters that the snapshot no longer has; their connections close when their requests end. Call it once for each new

@@ -38,11 +38,12 @@ def run(arguments: list[str]) -> Result:
     parser.add_argument("--quick", action="store_true", help="short: one round, fewer connections and routes")
     parser.add_argument("--tests", default="", help="names, comma-separated (idle and change are two of them)")
     parser.add_argument("--peers", default="", help="names, comma-separated")
+    parser.add_argument("--build", default="", help="cargo profile: release (what is shipped), or quick, also with --quick")
     parser.add_argument("--no-build", action="store_true", help="measure what is built")
     parser.add_argument("--profile", action="store_true", help="perf's view of the gateway under each load too")
     options = parser.parse_args(arguments)
     result = Result()
-    programs = build(options.no_build)
+    programs = build(options.build or ("quick" if options.quick else "release"), options.no_build)
     connections = (open_files() - 500) // 2
     work = Path(tempfile.mkdtemp(prefix="gatefleet-bench-"))
     bench = Bench(work, programs, options, result, connections)
@@ -57,15 +58,15 @@ def run(arguments: list[str]) -> Result:
     return result
 
 
-def build(built: bool) -> Programs:
+def build(cargo_profile: str, built: bool) -> Programs:
     """The programs, built where they are not."""
     for name in ("nginx", "haproxy", "wrk", "h2load", "openssl", "gcc"):
         if not shutil.which(tool(name)):
             raise RuntimeError(f"{name} is missing: tests/setup/setup.sh --bench installs it")
     if not built:
-        subprocess.run(["cargo", "build", "--quiet", "--profile", "quick", "-p", "gateway", "-p", "bench"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--quiet", "--profile", cargo_profile, "-p", "gateway", "-p", "bench"], cwd=ROOT, check=True)
     envoy = subprocess.run([ROOT / "tests/setup/tool", "envoy"], capture_output=True, text=True, check=True).stdout.strip()
-    folder = ROOT / "target" / "quick"
+    folder = ROOT / "target" / cargo_profile
     floor = folder / "gatefleet-bench-floor"
     subprocess.run(["gcc", "-O2", "-o", floor, ROOT / "tests/bench/floor.c"], check=True)
     return Programs(folder / "gatefleet-gateway", folder / "gatefleet-bench", Path(envoy), floor)

@@ -31,7 +31,7 @@ use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions, http_protocol_options,
 };
 use gateway_xds_api::pb::envoy::service::discovery::v3::Resource;
-use gateway_xds_api::pb::google::protobuf::Any;
+use gateway_xds_api::pb::google::protobuf::{Any, BoolValue};
 use gateway_xds_api::{ResourceType, pack};
 use prost::{Message, Name};
 use std::collections::HashMap;
@@ -175,6 +175,8 @@ fn listener(name: &str, address: SocketAddr, tls: bool) -> Typed {
     let manager = HttpConnectionManager {
         stat_prefix: name.into(),
         http_filters: vec![router],
+        // No peer makes ids.
+        generate_request_id: Some(BoolValue { value: false }),
         upgrade_configs: vec![upgrade],
         route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(Rds {
             config_source: ads(),
