@@ -122,7 +122,9 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, p
             tls: None,
         };
         let arrival = Arrival { config: listener.config(), worker, listener, info };
-        if let Some(serving) = Box::pin(arrival.until_served(ClientStream::new(stream))).await {
+        // A statement of its own: in the condition, the future would be kept as long as the connection.
+        let serving = Box::pin(arrival.until_served(ClientStream::new(stream))).await;
+        if let Some(serving) = serving {
             serving.await;
         }
     });

@@ -15,7 +15,7 @@ use ::http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
+use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -41,8 +41,9 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
     drop(settings);
     let mut driver = Driver::new(&connection, false);
     loop {
-        let served = builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades();
-        let mut served = Box::new(served);
+        // Nothing of it has a name of its own here: what is moved away would still have its room in this future.
+        let mut served =
+            Box::new(builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades());
         let parse_error = match driver.drive(Pin::new(&mut *served)).await {
             Driven::Rests => None,
             Driven::Ended { parse_error } => Some(parse_error),
@@ -50,13 +51,27 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         if let Some(parse_error) = parse_error {
             return note_refusal(&connection, parse_error);
         }
-        let Some(parts) = served.into_parts() else { return };
-        io = parts.io.into_inner();
-        io.give_back(parts.read_buf);
+        let Some(stream) = taken_back(*served) else { return };
+        io = stream;
         if !driver.rest(&mut io).await {
             return;
         }
     }
+}
+
+/// The stream of a connection that rests.
+fn taken_back<T, S>(
+    served: http1::UpgradeableConnection<TokioIo<DownstreamIo<T>>, S>,
+) -> Option<DownstreamIo<T>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let parts = served.into_parts()?;
+    let mut io = parts.io.into_inner();
+    io.give_back(parts.read_buf);
+    Some(io)
 }
 
 /// Serves HTTP/2 and nothing else.
@@ -108,7 +123,7 @@ trait Graceful: Future<Output = Result<(), hyper::Error>> {
 impl<I, S> Graceful for http1::UpgradeableConnection<I, S>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    S: hyper::service::HttpService<Incoming, ResBody = ResponseBody>,
+    S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     fn end(self: Pin<&mut Self>) {
@@ -119,7 +134,7 @@ where
 impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = ResponseBody>,
+    S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, ResponseBody>,
 {
