@@ -81,6 +81,10 @@ pub enum Discovery {
 pub struct DnsSettings {
     /// Time between resolutions (default 5 s).
     pub refresh: Duration,
+    /// Time to the next one after a failure: the shortest, and the longest after many; none: as after a success.
+    pub failure_refresh: Option<(Duration, Duration)>,
+    /// Up to this much is added to the time between resolutions.
+    pub jitter: Duration,
     /// Which addresses.
     pub family: DnsFamily,
 }
@@ -91,6 +95,8 @@ pub enum DnsFamily {
     /// IPv6, or IPv4 where there is none.
     #[default]
     Auto,
+    /// IPv4, or IPv6 where there is none.
+    V4Preferred,
     /// IPv4.
     V4,
     /// IPv6.

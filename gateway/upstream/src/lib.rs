@@ -31,6 +31,7 @@ mod plan;
 mod pool;
 mod raw;
 mod registry;
+mod resolve;
 mod send;
 mod stream;
 mod tls;

@@ -100,6 +100,14 @@ metrics! {
     membership_excluded: Gauge,
     /// Times that the set of hosts changed.
     membership_change: Counter,
+    /// Names asked for.
+    update_attempt: Counter,
+    /// Names that resolved.
+    update_success: Counter,
+    /// Of these, those without an address.
+    update_empty: Counter,
+    /// Names that did not resolve.
+    update_failure: Counter,
     /// Active health checks.
     health_check_attempt: Counter,
     /// Checks that went well.

@@ -8,7 +8,8 @@ use crate::metrics::ClusterMetrics;
 use crate::plan::Plan;
 use crate::upkeep::Upkeep;
 use crate::view::ClusterView;
-use gateway_config::{Cluster, EndpointAddress, Snapshot};
+use arc_swap::{ArcSwapOption, Guard};
+use gateway_config::{Cluster, EndpointAddress, Endpoints, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct ClusterState {
     health_epoch: AtomicU64,
     /// When the next ejection ends, milliseconds on the clock; `u64::MAX`: none.
     next_return: AtomicU64,
+    /// Endpoints with the addresses of their names, once those were asked for.
+    resolved: ArcSwapOption<Endpoints>,
     hosts: Mutex<HashMap<EndpointAddress, Arc<HostState>>>,
     pub(crate) view: Mutex<Option<Arc<ClusterView>>>,
     /// The plan made last, with the view that it was made for.
@@ -59,7 +62,7 @@ impl UpstreamRegistry {
         Arc::clone(state)
     }
 
-    /// Keeps up what clusters of the snapshot need apart from requests: active health checks. Call it for each new snapshot before workers
+    /// Keeps up what clusters of the snapshot need apart from requests: active health checks, addresses of names. Call it for each new snapshot before workers
     /// get it; it returns when new clusters were looked at once, at the latest after a second.
     pub async fn keep_up(self: &Arc<Self>, snapshot: &Arc<Snapshot>) {
         self.upkeep.follow(self, snapshot).await;
@@ -87,6 +90,7 @@ impl ClusterState {
             metrics: ClusterMetrics::default(),
             health_epoch: AtomicU64::new(0),
             next_return: AtomicU64::new(u64::MAX),
+            resolved: ArcSwapOption::empty(),
             hosts: Mutex::default(),
             view: Mutex::default(),
             plan: Mutex::default(),
@@ -96,6 +100,20 @@ impl ClusterState {
     /// A state that no registry knows of.
     pub(crate) fn detached(name: &str) -> Self {
         Self::new(name, Instant::now())
+    }
+
+    /// Endpoints with addresses for names; none before they were asked for.
+    pub(crate) fn resolved(&self) -> Guard<Option<Arc<Endpoints>>> {
+        self.resolved.load()
+    }
+
+    /// True where that is new.
+    pub(crate) fn set_resolved(&self, endpoints: Endpoints) -> bool {
+        let new = self.resolved.load().as_deref() != Some(&endpoints);
+        if new {
+            self.resolved.store(Some(Arc::new(endpoints)));
+        }
+        new
     }
 
     /// Takes over what active checks found out about a host.

@@ -1,16 +1,17 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What clusters need apart from requests, on a thread of its own: active health checks.
+//! What clusters need apart from requests, on a thread of its own: addresses of names, active health checks.
 
 use crate::health_check::Checks;
 use crate::registry::{ClusterState, UpstreamRegistry};
+use crate::resolve::{self, Resolving};
 use crate::view::ClusterView;
 use gateway_config::{Cluster, Snapshot};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 /// Waiting for the first look at new clusters ends after this time: one slow host does not hold back the configuration of all others.
@@ -36,7 +37,7 @@ impl Upkeep {
                 match begin(Arc::downgrade(registry)) {
                     Ok(made) => *sender = Some(made),
                     Err(error) => {
-                        tracing::error!(%error, "health checks cannot run: no thread for them");
+                        tracing::error!(%error, "health checks and names of hosts cannot be looked after: no thread for them");
                         return;
                     }
                 }
@@ -52,7 +53,7 @@ impl Upkeep {
 }
 
 fn needs(cluster: &Cluster) -> bool {
-    !cluster.health_checks.is_empty()
+    !cluster.health_checks.is_empty() || resolve::needs(cluster)
 }
 
 fn begin(registry: Weak<UpstreamRegistry>) -> std::io::Result<mpsc::UnboundedSender<Order>> {
@@ -66,43 +67,87 @@ fn begin(registry: Weak<UpstreamRegistry>) -> std::io::Result<mpsc::UnboundedSen
 
 /// Follows snapshots until the registry is gone.
 async fn run(registry: Weak<UpstreamRegistry>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let mut kept: HashMap<Box<str>, Kept> = HashMap::new();
-    while let Some((snapshot, done)) = orders.recv().await {
-        let Some(registry) = registry.upgrade() else { return };
-        kept.retain(|name, _| snapshot.clusters.get(name).is_some_and(|cluster| needs(cluster)));
-        let mut rounds = Vec::new();
-        for (name, cluster) in snapshot.clusters.iter().filter(|(_, cluster)| needs(cluster)) {
-            let Some((_, endpoints)) = snapshot.cluster(name) else { continue };
-            if kept.get(name).is_some_and(|known| known.view.is_current(&snapshot, cluster, endpoints)) {
-                continue;
+    let (changed, mut changes) = mpsc::unbounded_channel();
+    let mut keeper = Keeper { registry, snapshot: Arc::default(), kept: HashMap::new(), changed };
+    loop {
+        tokio::select! {
+            order = orders.recv() => {
+                let Some((snapshot, done)) = order else { return };
+                keeper.snapshot = snapshot;
+                let rounds = keeper.all();
+                tokio::task::spawn_local(async move {
+                    for mut round in rounds {
+                        // An error is a cluster that is gone again.
+                        let _ = round.wait_for(|waiting| *waiting == 0).await;
+                    }
+                    let _ = done.send(());
+                });
             }
-            let state = registry.cluster(name);
-            let view = ClusterView::obtain(&state, &snapshot, cluster, endpoints);
-            let next = Kept::follow(kept.remove(name), state, view);
-            rounds.extend(next.checks.as_ref().map(Checks::first_round));
-            kept.insert(name.into(), next);
+            Some(name) = changes.recv() => drop(keeper.one(&name)),
         }
-        tokio::task::spawn_local(async move {
-            for mut round in rounds {
-                // An error is a cluster that is gone again.
-                let _ = round.wait_for(|waiting| *waiting == 0).await;
-            }
-            let _ = done.send(());
-        });
     }
+}
+
+/// Tells how many looks are still to be waited for.
+type Round = watch::Receiver<usize>;
+
+/// All clusters that are kept up.
+struct Keeper {
+    registry: Weak<UpstreamRegistry>,
+    snapshot: Arc<Snapshot>,
+    kept: HashMap<Box<str>, Kept>,
+    /// Names of clusters with new addresses.
+    changed: mpsc::UnboundedSender<Box<str>>,
 }
 
 /// A cluster that is kept up.
 struct Kept {
     state: Arc<ClusterState>,
-    view: Arc<ClusterView>,
+    cluster: Arc<Cluster>,
+    resolving: Option<Resolving>,
+    view: Option<Arc<ClusterView>>,
     checks: Option<Checks>,
 }
 
-impl Kept {
-    fn follow(before: Option<Self>, state: Arc<ClusterState>, view: Arc<ClusterView>) -> Self {
-        let before = before.filter(|before| Arc::ptr_eq(&before.state, &state));
-        let checks = Checks::follow(before.and_then(|before| before.checks), &state, &view);
-        Self { state, view, checks }
+impl Keeper {
+    fn all(&mut self) -> Vec<Round> {
+        let snapshot = Arc::clone(&self.snapshot);
+        self.kept.retain(|name, _| snapshot.clusters.get(name).is_some_and(|cluster| needs(cluster)));
+        let clusters = snapshot.clusters.iter().filter(|(_, cluster)| needs(cluster));
+        clusters.flat_map(|(name, _)| self.one(name)).collect()
+    }
+
+    /// Brings one cluster up to date.
+    fn one(&mut self, name: &str) -> Vec<Round> {
+        let snapshot = Arc::clone(&self.snapshot);
+        let Some((cluster, written)) = snapshot.cluster(name) else { return Vec::new() };
+        let Some(registry) = self.registry.upgrade() else { return Vec::new() };
+        let state = registry.cluster(name);
+        let before = self.kept.remove(name).filter(|before| Arc::ptr_eq(&before.state, &state));
+        let mut rounds = Vec::new();
+        let same = before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.cluster, cluster));
+        let (mut resolving, mut view, mut checks) = match before {
+            Some(before) => (before.resolving, before.view, before.checks),
+            None => (None, None, None),
+        };
+        if !same {
+            resolving = Resolving::begin(&state, cluster, &self.changed);
+            rounds.extend(resolving.as_ref().map(Resolving::first_round));
+        }
+        let resolved = state.resolved();
+        let endpoints = if resolving.is_some() { resolved.as_ref() } else { written };
+        let current = view.as_ref().is_some_and(|view| view.is_current(&snapshot, cluster, endpoints));
+        if cluster.health_checks.is_empty() {
+            (view, checks) = (None, None);
+        } else if !current {
+            let next = ClusterView::obtain(&state, &snapshot, cluster, endpoints);
+            checks = Checks::follow(checks, &state, &next);
+            rounds.extend(checks.as_ref().map(Checks::first_round));
+            view = Some(next);
+        }
+        drop(resolved);
+        let kept = Kept { state, cluster: Arc::clone(cluster), resolving, view, checks };
+        self.kept.insert(name.into(), kept);
+        rounds
     }
 }

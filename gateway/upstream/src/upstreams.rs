@@ -9,9 +9,9 @@ use crate::connect::Target;
 use crate::error::{PickError, SendError};
 use crate::host::{HostState, Outcome};
 use crate::registry::{ClusterState, UpstreamRegistry};
-use crate::send;
 use crate::view::ClusterView;
 use crate::worker_cluster::{WorkerCluster, WorkerHost};
+use crate::{resolve, send};
 use gateway_config::{Cluster, EndpointAddress, LbMetadata, Snapshot};
 use http::{Request, Response};
 use std::cell::RefCell;
@@ -121,20 +121,29 @@ impl<B: RequestBody> Upstreams<B> {
     }
 
     fn cluster(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<WorkerCluster<B>>> {
-        let (cluster, endpoints) = snapshot.cluster(name)?;
+        let (cluster, mut endpoints) = snapshot.cluster(name)?;
         let known = self.inner.clusters.borrow().get(name).cloned();
+        let mut state = None;
+        let resolved;
+        if resolve::needs(cluster) {
+            let state = state.insert(self.state(known.as_deref(), name));
+            resolved = state.resolved();
+            endpoints = resolved.as_ref();
+        }
         if let Some(known) =
             known.as_ref().filter(|known| known.view.is_current(snapshot, cluster, endpoints))
         {
             return Some(Rc::clone(known));
         }
-        let state = known
-            .as_ref()
-            .map_or_else(|| self.inner.registry.cluster(name), |known| Arc::clone(&known.state));
+        let state = state.unwrap_or_else(|| self.state(known.as_deref(), name));
         let view = ClusterView::obtain(&state, snapshot, cluster, endpoints);
         let made = Rc::new(WorkerCluster::new(state, view, known.as_deref()));
         self.inner.clusters.borrow_mut().insert(name.into(), Rc::clone(&made));
         Some(made)
+    }
+
+    fn state(&self, known: Option<&WorkerCluster<B>>, name: &str) -> Arc<ClusterState> {
+        known.map_or_else(|| self.inner.registry.cluster(name), |known| Arc::clone(&known.state))
     }
 }
 

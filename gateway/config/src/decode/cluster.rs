@@ -37,14 +37,13 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
             per_connection_buffer_limit_bytes, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, health_checks, circuit_breakers, typed_extension_protocol_options,
             dns_refresh_rate, dns_lookup_family, outlier_detection, common_lb_config, transport_socket, upstream_connection_options,
             cluster_discovery_type, lb_config, http2_protocol_options, max_requests_per_connection, transport_socket_matches,
-            transport_socket_matcher, lb_subset_config, load_balancing_policy,
+            transport_socket_matcher, lb_subset_config, load_balancing_policy, dns_jitter, dns_failure_refresh_rate, respect_dns_ttl,
         }
         warn {
-             upstream_http_protocol_options, common_http_protocol_options, http_protocol_options, dns_jitter,
-            dns_failure_refresh_rate, dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
+             upstream_http_protocol_options, common_http_protocol_options, http_protocol_options, dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
             upstream_bind_config, protocol_selection, close_connections_on_host_health_failure, filters,
             lrs_server, upstream_config, preconnect_policy, connection_pool_per_downstream_connection, queuing_policies,
-            per_connection_buffer_high_watermark_timeout, respect_dns_ttl,
+            per_connection_buffer_high_watermark_timeout,
         }
         quiet {
             alt_stat_name, stats_matcher, wait_for_warm_on_init, cleanup_interval, metadata, ignore_health_on_host_removal,
@@ -54,14 +53,16 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
     if !transport_socket_matches.is_empty() || transport_socket_matcher.is_some() {
         return Err(scope.field_fault("transport_socket_matches", "is not supported; use transport_socket"));
     }
-    if dns_refresh_rate.is_some() || dns_lookup_family != 0 {
+    if respect_dns_ttl {
         scope.warn(
-            "dns_refresh_rate, dns_lookup_family",
-            "have no effect yet: names are resolved for each connection",
+            "respect_dns_ttl",
+            "has no effect: the system's resolver tells no ttl; dns_refresh_rate counts",
         );
     }
     let dns = DnsSettings {
         refresh: scope.limit("dns_refresh_rate", dns_refresh_rate, None)?.unwrap_or(Duration::from_secs(5)),
+        failure_refresh: dns_failure_refresh_rate.map(|rate| failure_refresh(scope, rate)).transpose()?,
+        jitter: scope.duration("dns_jitter", dns_jitter)?.unwrap_or_default(),
         family: dns_family(scope, dns_lookup_family)?,
     };
     let discovery = discovery(scope, cluster_discovery_type, eds_cluster_config, load_assignment, dns)?;
@@ -83,6 +84,9 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
         return Err(
             scope.field_fault("auto_config", "needs a tls transport_socket, which negotiates the protocol")
         );
+    }
+    if health_checks.len() > 1 {
+        return Err(scope.field_fault("health_checks", "only one is supported, as in Envoy"));
     }
     let balancing = load_balancing::Parts {
         policy: lb_policy,
@@ -114,9 +118,22 @@ fn dns_family(scope: &Scope, value: i32) -> Result<DnsFamily, Fault> {
         Ok(cluster::DnsLookupFamily::Auto) => Ok(DnsFamily::Auto),
         Ok(cluster::DnsLookupFamily::V4Only) => Ok(DnsFamily::V4),
         Ok(cluster::DnsLookupFamily::V6Only) => Ok(DnsFamily::V6),
-        Ok(cluster::DnsLookupFamily::V4Preferred | cluster::DnsLookupFamily::All) => Ok(DnsFamily::All),
+        Ok(cluster::DnsLookupFamily::V4Preferred) => Ok(DnsFamily::V4Preferred),
+        Ok(cluster::DnsLookupFamily::All) => Ok(DnsFamily::All),
         Err(_) => Err(scope.field_fault("dns_lookup_family", "is unknown")),
     }
+}
+
+fn failure_refresh(scope: &mut Scope, rate: cluster::RefreshRate) -> Result<(Duration, Duration), Fault> {
+    scope.at("dns_failure_refresh_rate", |scope| {
+        let base = scope.limit("base_interval", rate.base_interval, None)?;
+        let base = scope.required("base_interval", base)?;
+        let max = scope.limit("max_interval", rate.max_interval, None)?.unwrap_or(base * 10);
+        match max < base {
+            true => Err(scope.field_fault("max_interval", "is below base_interval")),
+            false => Ok((base, max)),
+        }
+    })
 }
 
 fn discovery(
@@ -155,6 +172,11 @@ fn discovery(
             .field_fault("load_assignment", "a STATIC cluster needs ip addresses; use STRICT_DNS for names")),
         cluster::DiscoveryType::Static => Ok(Discovery::Static(Arc::new(written))),
         cluster::DiscoveryType::StrictDns => Ok(Discovery::StrictDns(Arc::new(written), dns)),
+        cluster::DiscoveryType::LogicalDns
+            if written.localities.iter().map(|locality| locality.endpoints.len()).sum::<usize>() != 1 =>
+        {
+            Err(scope.field_fault("load_assignment", "a LOGICAL_DNS cluster needs exactly one endpoint"))
+        }
         cluster::DiscoveryType::LogicalDns => Ok(Discovery::LogicalDns(Arc::new(written), dns)),
         cluster::DiscoveryType::Eds | cluster::DiscoveryType::OriginalDst => {
             Err(scope.field_fault("type", "ORIGINAL_DST is not supported"))

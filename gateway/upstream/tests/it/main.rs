@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
 mod checks;
+mod dns;
 mod health;
 mod http1;
 mod http2;
