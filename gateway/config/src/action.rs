@@ -3,7 +3,7 @@
 
 //! What a route does with a request: forward, redirect, answer.
 
-use crate::{Fraction, HashPolicy, HeaderMutations, LbMetadata, RetryPolicy};
+use crate::{Fraction, HashPolicy, HeaderMutations, LbMetadata, RateLimitRule, RetryPolicy};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
@@ -41,6 +41,10 @@ pub struct Forward {
     pub append_forwarded_host: bool,
     /// Clusters that get a copy.
     pub mirrors: Box<[Mirror]>,
+    /// What a rate limit service is told.
+    pub rate_limits: Box<[RateLimitRule]>,
+    /// It is told what the virtual host says too; else only where the route says nothing.
+    pub include_host_rate_limits: bool,
     /// Upgrades allowed or forbidden for this route; overrides the listener's.
     pub upgrades: Box<[UpgradeRule]>,
     /// What the request is hashed by.

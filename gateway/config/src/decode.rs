@@ -23,6 +23,7 @@ pub(crate) mod listener;
 pub(crate) mod load_balancing;
 pub(crate) mod metadata_match;
 pub(crate) mod mutation_rules;
+pub(crate) mod rate_limit;
 pub(crate) mod redirect;
 pub(crate) mod retry;
 pub(crate) mod route_match;

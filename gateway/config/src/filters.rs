@@ -14,6 +14,7 @@ mod fault;
 mod header_mutation;
 mod jwt_authn;
 mod local_rate_limit;
+mod rate_limit;
 mod rbac;
 
 pub use api_key_auth::{ApiKeyAuth, ApiKeySource};
@@ -30,4 +31,5 @@ pub use jwt_authn::{
     JwtRule, RemoteJwks, audience,
 };
 pub use local_rate_limit::{LocalRateLimit, Taken, TokenBucket};
+pub use rate_limit::{HostRules, RateLimit, RateLimitRoute};
 pub use rbac::{MetadataMatcher, MetadataValue, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules};

@@ -5,7 +5,7 @@
 
 use crate::{
     ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, JwtAuthn,
-    LocalRateLimit, Mutations, Rbac,
+    LocalRateLimit, Mutations, RateLimit, Rbac,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub enum HttpFilterKind {
     JwtAuthn(Arc<JwtAuthn>),
     /// A rate limit of this process.
     LocalRateLimit(Arc<LocalRateLimit>),
+    /// Rate limits of a service.
+    RateLimit(Arc<RateLimit>),
     /// Access rules.
     Rbac(Arc<Rbac>),
     /// A proxy-wasm plugin.
@@ -75,6 +77,7 @@ impl HttpFilterKind {
             Self::HeaderMutation(_) => "header_mutation",
             Self::JwtAuthn(_) => "jwt_authn",
             Self::LocalRateLimit(_) => "local_ratelimit",
+            Self::RateLimit(_) => "ratelimit",
             Self::Rbac(_) => "rbac",
             Self::Wasm(_) => "wasm",
         }

@@ -34,6 +34,7 @@ mod metadata;
 mod mutation_rules;
 mod path_index;
 mod plugins;
+mod rate_limit;
 mod retry;
 mod route;
 mod route_match;
@@ -61,10 +62,10 @@ pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, Networ
 pub use filters::{
     ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, BasicAuth, Buffer, ClaimHeader, Compressor,
     CorsPolicy, CsrfPolicy, Encoding, ExtAuthz, ExtAuthzRoute, FaultAbort, FaultAbortKind, FaultDelay,
-    FaultInjection, HeaderMutation, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider,
+    FaultInjection, HeaderMutation, HostRules, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider,
     JwtRequirement, JwtRoute, JwtRule, LocalRateLimit, MetadataMatcher, MetadataValue, Mutations,
-    QueryMutation, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, RemoteJwks, Taken, TokenBucket,
-    Users, audience,
+    QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules,
+    RemoteJwks, Taken, TokenBucket, Users, audience,
 };
 pub use fraction::Fraction;
 pub use hash_policy::{GeneratedCookie, HashPolicy, HashSource};
@@ -86,6 +87,7 @@ pub use load_balancing::{
 pub use metadata::{LbMetadata, LbValue};
 pub use mutation_rules::MutationRules;
 pub use plugins::plugins_of;
+pub use rate_limit::{RateLimitAction, RateLimitRule};
 pub use retry::{RetryOn, RetryPolicy};
 pub use route::{FilterSetting, FilterSettings, Route};
 pub use route_match::{

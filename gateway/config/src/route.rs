@@ -5,7 +5,7 @@
 
 use crate::{
     Action, ApiKeyAuth, Buffer, CorsPolicy, CsrfPolicy, ExtAuthzRoute, FaultInjection, HeaderMutations,
-    JwtRoute, LocalRateLimit, Mutations, Rbac, RouteMatcher, Users,
+    JwtRoute, LocalRateLimit, Mutations, RateLimitRoute, Rbac, RouteMatcher, Users,
 };
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ pub enum FilterSetting {
     JwtAuthn(Arc<JwtRoute>),
     /// On, with this limit of its own.
     LocalRateLimit(Arc<LocalRateLimit>),
+    /// On, with these descriptors.
+    RateLimit(Arc<RateLimitRoute>),
     /// On, with these rules.
     Rbac(Arc<Rbac>),
 }
@@ -83,6 +85,7 @@ impl FilterSetting {
             Self::Fault(_) => "fault",
             Self::HeaderMutation(_) => "header_mutation",
             Self::LocalRateLimit(_) => "local_ratelimit",
+            Self::RateLimit(_) => "ratelimit",
             Self::Rbac(_) => "rbac",
         }
     }

@@ -4,7 +4,7 @@
 //! A virtual host: ordered routes with an index by path.
 
 use crate::path_index::PathIndex;
-use crate::{HeaderMutations, RequestView, Route};
+use crate::{HeaderMutations, RateLimitRule, RequestView, Route};
 use std::sync::Arc;
 
 /// The routes of some hosts, first match wins.
@@ -18,6 +18,8 @@ pub struct VirtualHost {
     pub request_headers: HeaderMutations,
     /// Changes of answers.
     pub response_headers: HeaderMutations,
+    /// What a rate limit service is told, as routes say.
+    pub rate_limits: Box<[RateLimitRule]>,
     /// Plain-text requests are redirected to https.
     pub require_tls: RequireTls,
     pub(crate) routes: Box<[Arc<Route>]>,

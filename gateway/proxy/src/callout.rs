@@ -14,6 +14,8 @@
 mod framing;
 mod grpc;
 
+pub(crate) use grpc::GrpcError;
+
 use crate::request_body::RequestBody;
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};

@@ -361,7 +361,7 @@ fn active(filter: &ConfiguredFilter, routing: &Routing<'_>, connection: &Rc<Conn
         _ => {}
     }
     match &filter.kind {
-        FilterKind::Native(native) => native.stream(setting, connection).map(Active::Running),
+        FilterKind::Native(native) => native.stream(setting, connection, routing).map(Active::Running),
         FilterKind::Plugin(plugin, policy) => Some(match plugin.running() {
             Some(running) => Active::Running(running.stream(connection.info())),
             None => Active::Broken(*policy),

@@ -18,12 +18,14 @@ mod grpc_web;
 mod header_mutation;
 mod jwt_authn;
 mod local_rate_limit;
+mod rate_limit;
 mod rbac;
 
 pub(crate) use jwt_authn::JwksCache;
 
 use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};
+use crate::routing::Routing;
 use gateway_config::{
     ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting,
     HttpFilter as HttpFilterConfig, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
@@ -51,6 +53,7 @@ pub(crate) enum Native {
     HeaderMutation(Arc<Mutations>),
     JwtAuthn(jwt_authn::Place),
     LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
+    RateLimit(rate_limit::Place),
     Rbac(Arc<Rbac>, rbac::Counters),
 }
 
@@ -144,6 +147,7 @@ impl Native {
                     },
                 )
             }
+            HttpFilterKind::RateLimit(config) => Self::RateLimit(rate_limit::Place::new(config, site)),
             HttpFilterKind::Rbac(rules) => Self::Rbac(
                 Arc::clone(rules),
                 rbac::Counters {
@@ -161,6 +165,7 @@ impl Native {
         &self,
         setting: Option<&FilterSetting>,
         connection: &Rc<Connection>,
+        routing: &Routing<'_>,
     ) -> Option<Box<dyn HttpFilter>> {
         Some(match self {
             Self::ApiKeyAuth(listener, counters) => Box::new(api_key_auth::CheckKey {
@@ -228,6 +233,10 @@ impl Native {
                     Box::new(local_rate_limit::Limit::new(own, counters))
                 }
                 _ => Box::new(local_rate_limit::Limit::new(listener, counters)),
+            },
+            Self::RateLimit(place) => match setting {
+                Some(FilterSetting::RateLimit(own)) => Box::new(place.limit(Some(own), connection, routing)),
+                _ => Box::new(place.limit(None, connection, routing)),
             },
             Self::Rbac(listener, counters) => match setting {
                 Some(FilterSetting::Rbac(own)) => Box::new(rbac::Check::new(own, counters, connection)),

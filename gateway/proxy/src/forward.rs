@@ -35,6 +35,8 @@ pub(crate) struct Exchange<'a, 'h> {
     pub(crate) table: &'a RouteTable,
     pub(crate) found: RouteFound<'a>,
     pub(crate) forward: &'a Forward,
+    /// Decides which of the clusters; filters have seen the same.
+    pub(crate) choice: u64,
     pub(crate) head: &'h mut RequestHead,
     pub(crate) body: Option<Rc<BodySource>>,
     pub(crate) upgrade: Option<Upgrade>,
@@ -43,7 +45,7 @@ pub(crate) struct Exchange<'a, 'h> {
 /// Forwards a request.
 pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, '_>) -> Answer<'a> {
     let snapshot = &exchange.serving.snapshot;
-    let Some(cluster) = exchange.forward.clusters.pick(rand::random()) else {
+    let Some(cluster) = exchange.forward.clusters.pick(exchange.choice) else {
         return cluster_not_found(record, &exchange);
     };
     record.keep_cluster(&cluster.name);

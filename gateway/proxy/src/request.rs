@@ -86,7 +86,7 @@ async fn answer<'a>(
         }
     }
 
-    let found = routing.found;
+    let (found, choice) = (routing.found, routing.choice());
     let mut answer = match (answer, &found.route.action) {
         (Some(answer), _) => answer,
         (None, Action::Redirect(to)) => {
@@ -115,7 +115,8 @@ async fn answer<'a>(
             };
             let body = body_source(record, body, forward, &mut head);
             record.body.clone_from(&body);
-            let exchange = Exchange { serving, table, found, forward, head: &mut head, body, upgrade };
+            let exchange =
+                Exchange { serving, table, found, forward, choice, head: &mut head, body, upgrade };
             forward::forward(record, exchange).await
         }
     };

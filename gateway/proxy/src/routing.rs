@@ -22,6 +22,11 @@ impl<'a> Routing<'a> {
         Some(Self { table, found: find(table, head, random)?, random })
     }
 
+    /// Chooses among clusters; independent of what shares were decided by.
+    pub(crate) fn choice(&self) -> u64 {
+        self.random.rotate_left(32)
+    }
+
     /// Looks again; false where the request as it is now has no route.
     pub(crate) fn again(&mut self, head: &RequestHead) -> bool {
         find(self.table, head, self.random).map(|found| self.found = found).is_some()

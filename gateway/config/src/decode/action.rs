@@ -6,6 +6,7 @@
 use crate::decode::endpoints::lb_metadata;
 use crate::decode::hash_policy::hash_policies;
 use crate::decode::headers::mutations;
+use crate::decode::rate_limit::rules;
 use crate::decode::retry::retry_policy;
 use crate::decode::strings::{fraction, replacement};
 use crate::decode::{Fault, Scope, fields, number, truth};
@@ -32,10 +33,11 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
         use {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, append_x_forwarded_host, timeout, idle_timeout, retry_policy,
             request_mirror_policies, upgrade_configs, cluster_specifier, host_rewrite_specifier, hash_policy, metadata_match,
+            rate_limits, include_vh_rate_limits,
         }
         warn {
-            path_rewrite_policy, path_rewrite, flush_timeout, early_data_policy, retry_policy_typed_config, priority, rate_limits,
-            include_vh_rate_limits, cors, max_grpc_timeout, grpc_timeout_offset, internal_redirect_policy,
+            path_rewrite_policy, path_rewrite, flush_timeout, early_data_policy, retry_policy_typed_config, priority,
+            cors, max_grpc_timeout, grpc_timeout_offset, internal_redirect_policy,
             internal_redirect_action, max_internal_redirects, hedge_policy, max_stream_duration,
         }
         quiet { }
@@ -60,6 +62,8 @@ pub(crate) fn forward(scope: &mut Scope, action: pb::RouteAction) -> Result<Forw
         host_rewrite: host_rewrite(scope, host_rewrite_specifier)?,
         append_forwarded_host: append_x_forwarded_host,
         mirrors: mirrors(scope, request_mirror_policies)?,
+        rate_limits: rules(scope, rate_limits)?,
+        include_host_rate_limits: truth(include_vh_rate_limits, false),
         upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
         hash_policies: hash_policies(scope, hash_policy)?,
     })

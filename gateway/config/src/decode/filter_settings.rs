@@ -113,6 +113,9 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
             filters::local_rate_limit::limit(scope, any)
                 .map(|own| FilterSetting::LocalRateLimit(Arc::new(own)))
         }
+        "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute" => {
+            filters::rate_limit::per_route(scope, any).map(|own| FilterSetting::RateLimit(Arc::new(own)))
+        }
         "envoy.extensions.filters.http.rbac.v3.RBACPerRoute" => filters::rbac::per_route(scope, any)
             .map(|own| FilterSetting::Rbac(Arc::new(own.unwrap_or_default()))),
         other => Err(scope.fault(format_args!("{other} is not supported"))),

@@ -14,4 +14,5 @@ pub(crate) mod fault;
 pub(crate) mod header_mutation;
 pub(crate) mod jwt_authn;
 pub(crate) mod local_rate_limit;
+pub(crate) mod rate_limit;
 pub(crate) mod rbac;

@@ -82,6 +82,9 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
             HttpFilterKind::LocalRateLimit(Arc::new(filters::local_rate_limit::limit(scope, &any)?))
         }
+        "envoy.extensions.filters.http.ratelimit.v3.RateLimit" => {
+            HttpFilterKind::RateLimit(Arc::new(filters::rate_limit::rate_limit(scope, &any)?))
+        }
         "envoy.extensions.filters.http.rbac.v3.RBAC" => {
             HttpFilterKind::Rbac(Arc::new(filters::rbac::filter(scope, &any)?))
         }

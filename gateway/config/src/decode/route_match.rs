@@ -46,7 +46,7 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
     if grpc.is_some() {
         headers.push(grpc_content_type());
     }
-    let query = scope.each("query_parameters", query_parameters, query)?;
+    let query = scope.each("query_parameters", query_parameters, query_matcher)?;
     let fraction =
         runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
     Ok(RouteMatcher {
@@ -146,7 +146,10 @@ pub(crate) fn header_source(scope: &Scope, field: &str, name: &str) -> Result<He
     })
 }
 
-fn query(scope: &mut Scope, matcher: pb::QueryParameterMatcher) -> Result<QueryMatcher, Fault> {
+pub(crate) fn query_matcher(
+    scope: &mut Scope,
+    matcher: pb::QueryParameterMatcher,
+) -> Result<QueryMatcher, Fault> {
     let pb::QueryParameterMatcher { name, query_parameter_match_specifier } = matcher;
     if name.is_empty() {
         return Err(scope.field_fault("name", "is empty"));

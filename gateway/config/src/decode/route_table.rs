@@ -6,6 +6,7 @@
 use crate::decode::action::{forward, mirrors};
 use crate::decode::filter_settings::{folded, settings};
 use crate::decode::headers::mutations;
+use crate::decode::rate_limit::rules;
 use crate::decode::redirect::{direct_response, redirect};
 use crate::decode::retry::retry_policy;
 use crate::decode::route_match::route_match;
@@ -67,10 +68,10 @@ pub(crate) fn virtual_host(scope: &mut Scope, host: pb::VirtualHost) -> Result<V
     fields!(scope, host => pb::VirtualHost {
         use {
             name, domains, routes, require_tls, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-            response_headers_to_remove, typed_per_filter_config, retry_policy, request_mirror_policies, matcher,
+            response_headers_to_remove, typed_per_filter_config, retry_policy, request_mirror_policies, matcher, rate_limits,
         }
         warn {
-            virtual_clusters, rate_limits, cors, include_request_attempt_count, include_attempt_count_in_response, retry_policy_typed_config,
+            virtual_clusters, cors, include_request_attempt_count, include_attempt_count_in_response, retry_policy_typed_config,
             hedge_policy, include_is_timeout_retry_header, per_request_buffer_limit_bytes, request_body_buffer_limit, route_specifiers,
         }
         quiet { metadata }
@@ -108,6 +109,7 @@ pub(crate) fn virtual_host(scope: &mut Scope, host: pb::VirtualHost) -> Result<V
         domains: domains.into(),
         request_headers: mutations(scope, "request", request_headers_to_add, request_headers_to_remove)?,
         response_headers: mutations(scope, "response", response_headers_to_add, response_headers_to_remove)?,
+        rate_limits: rules(scope, rate_limits)?,
         require_tls,
         routes,
         index,

@@ -27,6 +27,7 @@ mod jwt_authn;
 mod origin;
 mod plugins;
 mod protocols;
+mod rate_limit;
 mod rest;
 mod retries;
 mod routing;

@@ -8,6 +8,10 @@ use gateway_xds_api::pb::envoy::service::auth::v3::{
     CheckRequest, CheckResponse,
     authorization_server::{Authorization, AuthorizationServer},
 };
+use gateway_xds_api::pb::envoy::service::ratelimit::v3::{
+    RateLimitRequest, RateLimitResponse,
+    rate_limit_service_server::{RateLimitService, RateLimitServiceServer},
+};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,6 +71,39 @@ where
     let asked = Arc::default();
     let service = Authorizer { answer, asked: Arc::clone(&asked) };
     let router = tonic::transport::Server::builder().add_service(AuthorizationServer::new(service));
+    (Service::start(router).await, asked)
+}
+
+/// Answers by a function and keeps what it was asked.
+pub(crate) struct Limiter<F> {
+    answer: F,
+    asked: Arc<Mutex<Vec<RateLimitRequest>>>,
+}
+
+#[async_trait]
+impl<F> RateLimitService for Limiter<F>
+where
+    F: Fn(&RateLimitRequest) -> Result<RateLimitResponse, Status> + Send + Sync + 'static,
+{
+    async fn should_rate_limit(
+        &self,
+        request: Request<RateLimitRequest>,
+    ) -> Result<Response<RateLimitResponse>, Status> {
+        let request = request.into_inner();
+        let answer = (self.answer)(&request);
+        self.asked.lock().push(request);
+        answer.map(Response::new)
+    }
+}
+
+/// A rate limit service and what it was asked.
+pub(crate) async fn limiter<F>(answer: F) -> (Service, Arc<Mutex<Vec<RateLimitRequest>>>)
+where
+    F: Fn(&RateLimitRequest) -> Result<RateLimitResponse, Status> + Send + Sync + 'static,
+{
+    let asked = Arc::default();
+    let service = Limiter { answer, asked: Arc::clone(&asked) };
+    let router = tonic::transport::Server::builder().add_service(RateLimitServiceServer::new(service));
     (Service::start(router).await, asked)
 }
 
