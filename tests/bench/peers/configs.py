@@ -37,8 +37,6 @@ http {
   access_log off; keepalive_timeout 300s; keepalive_requests 1000000000;
   server_names_hash_max_size 262144; server_names_hash_bucket_size 128;
   client_body_temp_path $folder/b; proxy_temp_path $folder/p; fastcgi_temp_path $folder/f; uwsgi_temp_path $folder/u; scgi_temp_path $folder/s;
-  ssl_certificate $certificate; ssl_certificate_key $key; ssl_protocols TLSv1.2 TLSv1.3;
-  ssl_session_cache shared:sessions:4m; ssl_session_tickets on; http2_max_concurrent_streams 1024;
   proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $$http_host;
   upstream up { server 127.0.0.1:$upstream; keepalive 512; keepalive_requests 1000000000; keepalive_timeout 300s; }
   upstream grpc { server 127.0.0.1:$grpc; keepalive 64; keepalive_requests 1000000000; keepalive_timeout 300s; }
@@ -48,6 +46,8 @@ http {
 NGINX_ANY = """
   server {
     listen 127.0.0.1:$plain default_server; listen 127.0.0.1:$tls ssl http2 default_server;
+    ssl_certificate $certificate; ssl_certificate_key $key; ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:sessions:4m; ssl_session_tickets on; http2_max_concurrent_streams 1024;
     location / { proxy_pass http://up; }
     location /ws { proxy_pass http://up; proxy_set_header Upgrade $$http_upgrade; proxy_set_header Connection Upgrade; }
     location /bench.Bench/ { grpc_pass grpc://grpc; }

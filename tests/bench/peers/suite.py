@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def run(arguments: list[str]) -> Result:
     parser.add_argument("--no-build", action="store_true", help="measure what is built")
     parser.add_argument("--profile", action="store_true", help="perf's view of the gateway under each load too")
     options = parser.parse_args(arguments)
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     result = Result()
     programs = build(options.build or ("quick" if options.quick else "release"), options.no_build)
     connections = (open_files() - 500) // 2
