@@ -26,6 +26,41 @@ impl Default for CircuitBreakers {
     }
 }
 
+/// Hosts that fail more often than others, or than a fixed share; looked at after each interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateDetection {
+    /// Against the other hosts.
+    pub success_rate: Option<SuccessRate>,
+    /// Against a fixed share.
+    pub failure_percentage: Option<FailurePercentage>,
+}
+
+/// A host is ejected where its success rate is too far below the mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuccessRate {
+    /// Percent of the outliers that are ejected (default 100).
+    pub enforcing: u8,
+    /// Hosts with enough requests that are needed (default 5).
+    pub minimum_hosts: u32,
+    /// Requests that are enough (default 100).
+    pub request_volume: u32,
+    /// Standard deviations below the mean, in thousandths (default 1900).
+    pub stdev_factor: u32,
+}
+
+/// A host is ejected where this share of its requests failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailurePercentage {
+    /// Percent of the outliers that are ejected.
+    pub enforcing: u8,
+    /// The share, percent (default 85).
+    pub threshold: u8,
+    /// Hosts with enough requests that are needed (default 5).
+    pub minimum_hosts: u32,
+    /// Requests that are enough (default 50).
+    pub request_volume: u32,
+}
+
 /// When a host is ejected (`OutlierDetection`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutlierDetection {
@@ -43,8 +78,38 @@ pub struct OutlierDetection {
     pub base_ejection_time: Duration,
     /// Longest time out (default 300 s).
     pub max_ejection_time: Duration,
-    /// Largest share of hosts that may be out; one always may (default 10).
+    /// While less than this percentage of hosts is out, another one may go (default 10).
     pub max_ejection_percent: u8,
+    /// One may go in any case.
+    pub always_eject_one: bool,
+    /// Up to this much is added to the time out.
+    pub ejection_jitter: Duration,
+    /// Percent of the ejections after consecutive failures that take place: 5xx, gateway failures, local ones.
+    pub enforcing: [u8; 3],
+    /// A successful active check ends an ejection (default true).
+    pub uneject_after_check: bool,
+    /// By rates.
+    pub rates: RateDetection,
+}
+
+impl Default for OutlierDetection {
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: Some(5),
+            consecutive_gateway_failure: None,
+            split_local_origin: false,
+            consecutive_local_origin_failure: None,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_mins(5),
+            max_ejection_percent: 10,
+            always_eject_one: false,
+            ejection_jitter: Duration::ZERO,
+            enforcing: [100; 3],
+            uneject_after_check: true,
+            rates: RateDetection::default(),
+        }
+    }
 }
 
 /// TLS towards endpoints (`UpstreamTlsContext`).

@@ -37,6 +37,8 @@ struct Settings {
     state: Arc<ClusterState>,
     /// Connections of checks are counted here, not among those of requests.
     own: Arc<ClusterState>,
+    /// A host that passes a check is no longer ejected.
+    unejects: bool,
 }
 
 /// A host that is checked.
@@ -71,6 +73,8 @@ impl Checks {
     ) -> Option<Self> {
         let check = view.cluster.health_checks.first()?;
         let connect = ConnectSettings::of(view);
+        let unejects = view.cluster.outlier_detection.is_some_and(|policy| policy.uneject_after_check);
+        let before = before.filter(|before| before.settings.unejects == unejects);
         let same =
             before.filter(|before| before.settings.check == *check && *before.settings.connect == connect);
         let mut checks = same.unwrap_or_else(|| Self {
@@ -79,6 +83,7 @@ impl Checks {
                 connect: Rc::new(connect),
                 state: Arc::clone(state),
                 own: Arc::new(ClusterState::detached(state.name())),
+                unejects,
             }),
             hosts: HashMap::new(),
             first: Rc::new(watch::Sender::new(0)),
@@ -191,6 +196,9 @@ async fn watch_host(settings: Rc<Settings>, host: Arc<HostState>, target: Target
         let after = verdicts.judge(before, &result, check);
         let changed = before.has(CheckFlags::FAILED) != after.has(CheckFlags::FAILED);
         settings.state.checked(&host, after);
+        if settings.unejects && host.is_ejected() && matches!(result, Checked::Healthy { .. }) {
+            settings.state.reinstate(&host);
+        }
         tell(&settings, &host, &result, changed);
         first.done();
         let failed = after.has(CheckFlags::FAILED);

@@ -3,7 +3,8 @@
 
 //! A host's passive state, shared by all workers and kept across configuration changes.
 
-use gateway_config::{EndpointAddress, EndpointHealth, OutlierDetection};
+use crate::outlier::Window;
+use gateway_config::{EndpointAddress, EndpointHealth, OutlierDetection, RateDetection};
 use http::StatusCode;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct HostState {
     /// Failures without an answer, where they are counted apart.
     consecutive_local: AtomicU32,
     ejections: AtomicU32,
+    /// Requests of this interval, and those that went well.
+    window: [AtomicU32; 2],
     /// Milliseconds on the registry's clock; 0: in service.
     ejected_until: AtomicU64,
     /// What active checks say: bits of [`CheckFlags`].
@@ -87,6 +90,7 @@ impl HostState {
             consecutive_gateway: AtomicU32::new(0),
             consecutive_local: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
+            window: Default::default(),
             ejected_until: AtomicU64::new(0),
             checks: AtomicU8::new(0),
             since: AtomicU64::new(now),
@@ -178,22 +182,24 @@ impl HostState {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts an outcome; true where the host has failed often enough in a row to be ejected.
-    pub(crate) fn count(&self, outcome: Outcome, policy: Option<&OutlierDetection>) -> bool {
+    /// Counts an outcome; tells where the host has failed often enough in a row to be ejected.
+    ///
+    /// The number tells which of [`OutlierDetection::enforcing`] applies.
+    pub(crate) fn count(&self, outcome: Outcome, policy: Option<&OutlierDetection>) -> Option<usize> {
+        if policy.is_some_and(|policy| policy.rates != RateDetection::default()) {
+            self.count_in_window(outcome, policy.is_some_and(|policy| policy.split_local_origin));
+        }
         let split = policy.is_some_and(|policy| policy.split_local_origin);
-        let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit.max(1));
         match outcome {
             Outcome::Failure => {
                 self.errors.fetch_add(1, Ordering::Relaxed);
                 if split {
                     let in_row = self.consecutive_local.fetch_add(1, Ordering::Relaxed) + 1;
-                    return policy
-                        .is_some_and(|policy| reached(policy.consecutive_local_origin_failure, in_row));
+                    let limit = policy.and_then(|policy| policy.consecutive_local_origin_failure);
+                    return reached(limit, in_row).then_some(2);
                 }
                 let counts = (add(&self.consecutive_5xx), add(&self.consecutive_gateway));
-                policy.is_some_and(|p| {
-                    reached(p.consecutive_5xx, counts.0) || reached(p.consecutive_gateway_failure, counts.1)
-                })
+                in_a_row(policy, counts.0, counts.1)
             }
             Outcome::Status(status) => {
                 clear(&self.consecutive_local);
@@ -202,15 +208,33 @@ impl HostState {
                     if gateway { add(&self.consecutive_gateway) } else { clear(&self.consecutive_gateway) };
                 if !status.is_server_error() {
                     clear(&self.consecutive_5xx);
-                    return false;
+                    return None;
                 }
                 self.errors.fetch_add(1, Ordering::Relaxed);
                 let count = add(&self.consecutive_5xx);
-                policy.is_some_and(|p| {
-                    reached(p.consecutive_5xx, count) || reached(p.consecutive_gateway_failure, gateway_count)
-                })
+                in_a_row(policy, count, gateway_count)
             }
         }
+    }
+
+    fn count_in_window(&self, outcome: Outcome, split: bool) {
+        let good = match outcome {
+            Outcome::Status(status) => !status.is_server_error(),
+            Outcome::Failure if split => return,
+            Outcome::Failure => false,
+        };
+        let [total, well] = &self.window;
+        total.fetch_add(1, Ordering::Relaxed);
+        if good {
+            well.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it did since the last call.
+    pub(crate) fn take_window(&self) -> Window {
+        let [total, good] = &self.window;
+        let total = total.swap(0, Ordering::Relaxed);
+        Window { total, good: good.swap(0, Ordering::Relaxed).min(total) }
     }
 
     /// Takes it out of service; gives the end of that, or none where it is out already.
@@ -219,6 +243,7 @@ impl HostState {
         let longest = policy.max_ejection_time.max(policy.base_ejection_time);
         let length =
             policy.base_ejection_time.saturating_mul(times).min(longest).max(Duration::from_millis(1));
+        let length = length + policy.ejection_jitter.mul_f64(rand::random::<f64>());
         let until = now.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)).max(1);
         self.ejected_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         self.ejections.store(times, Ordering::Relaxed);
@@ -240,10 +265,25 @@ impl HostState {
         Ok(self.ejected_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 
-    /// Ends an ejection at once (outlier detection was switched off).
+    /// Ends an ejection at once (outlier detection was switched off, or an active check passed).
     pub(crate) fn reinstate(&self) -> bool {
+        for counter in [&self.consecutive_5xx, &self.consecutive_gateway, &self.consecutive_local] {
+            clear(counter);
+        }
         self.ejected_until.swap(0, Ordering::Relaxed) != 0
     }
+}
+
+fn reached(limit: Option<u32>, count: u32) -> bool {
+    limit.is_some_and(|limit| count >= limit.max(1))
+}
+
+fn in_a_row(policy: Option<&OutlierDetection>, errors: u32, gateway: u32) -> Option<usize> {
+    let policy = policy?;
+    if reached(policy.consecutive_5xx, errors) {
+        return Some(0);
+    }
+    reached(policy.consecutive_gateway_failure, gateway).then_some(1)
 }
 
 fn add(counter: &AtomicU32) -> u32 {

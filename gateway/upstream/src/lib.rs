@@ -26,6 +26,7 @@ mod health_check;
 mod host;
 mod lease;
 mod metrics;
+mod outlier;
 mod picker;
 mod plan;
 mod pool;

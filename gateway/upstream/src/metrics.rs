@@ -126,6 +126,14 @@ metrics! {
     outlier_detection_ejections_active: Gauge,
     /// Ejections.
     outlier_detection_ejections_enforced_total: Counter,
+    /// Hosts whose success rate was too low.
+    outlier_detection_ejections_detected_success_rate: Counter,
+    /// Ejections for that.
+    outlier_detection_ejections_enforced_success_rate: Counter,
+    /// Hosts that failed too large a share of their requests.
+    outlier_detection_ejections_detected_failure_percentage: Counter,
+    /// Ejections for that.
+    outlier_detection_ejections_enforced_failure_percentage: Counter,
     /// Ejections held back by the largest share.
     outlier_detection_ejections_overflow: Counter,
 }

@@ -5,11 +5,12 @@
 
 use crate::host::{CheckFlags, HostState, Outcome};
 use crate::metrics::ClusterMetrics;
+use crate::outlier::{Cause, outliers};
 use crate::plan::Plan;
 use crate::upkeep::Upkeep;
 use crate::view::ClusterView;
 use arc_swap::{ArcSwapOption, Guard};
-use gateway_config::{Cluster, EndpointAddress, Endpoints, Snapshot};
+use gateway_config::{Cluster, EndpointAddress, Endpoints, OutlierDetection, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,6 +101,13 @@ impl ClusterState {
     /// A state that no registry knows of.
     pub(crate) fn detached(name: &str) -> Self {
         Self::new(name, Instant::now())
+    }
+
+    /// A host that passed an active check is back in service at once.
+    pub(crate) fn reinstate(&self, host: &HostState) {
+        if host.reinstate() {
+            self.health_changed(&self.hosts.lock());
+        }
     }
 
     /// Endpoints with addresses for names; none before they were asked for.
@@ -216,25 +224,59 @@ impl ClusterState {
     /// Judges a host by the outcome of an attempt.
     pub(crate) fn report(&self, host: &HostState, outcome: Outcome, cluster: &Cluster) {
         let policy = cluster.outlier_detection.as_ref();
-        if !host.count(outcome, policy) || host.is_ejected() {
-            return;
+        let Some(cause) = host.count(outcome, policy) else { return };
+        let Some(policy) = policy.filter(|_| !host.is_ejected()) else { return };
+        if rand::random_range(0..100) < policy.enforcing.get(cause).copied().unwrap_or_default() {
+            self.eject(host, policy, "consecutive failures");
         }
-        let Some(policy) = policy else { return };
+    }
+
+    /// Takes a host out of service, as far as enough others are in; true where it was.
+    pub(crate) fn eject(&self, host: &HostState, policy: &OutlierDetection, cause: &str) -> bool {
         let hosts = self.hosts.lock();
         if !hosts.contains_key(host.address()) {
-            return;
+            return false;
         }
         let ejected = hosts.values().filter(|host| host.is_ejected()).count();
-        let allowed = (hosts.len() * usize::from(policy.max_ejection_percent) / 100).max(1);
-        if ejected >= allowed {
+        let few = ejected * 100 < usize::from(policy.max_ejection_percent) * hosts.len();
+        let allowed = few || (policy.always_eject_one && ejected == 0);
+        if !allowed {
             self.metrics.outlier_detection_ejections_overflow.add(1);
-            return;
+            return false;
         }
-        if let Some(until) = host.eject(self.now(), policy) {
-            self.metrics.outlier_detection_ejections_enforced_total.add(1);
-            self.next_return.fetch_min(until, Ordering::Relaxed);
-            self.health_changed(&hosts);
-            tracing::warn!(cluster = %self.name, host = %host.address(), "host ejected after consecutive failures");
+        let Some(until) = host.eject(self.now(), policy) else { return false };
+        self.metrics.outlier_detection_ejections_enforced_total.add(1);
+        self.next_return.fetch_min(until, Ordering::Relaxed);
+        self.health_changed(&hosts);
+        tracing::warn!(cluster = %self.name, host = %host.address(), cause, "host ejected");
+        true
+    }
+
+    /// Looks at what hosts did in the interval that ends now.
+    pub(crate) fn judge_interval(&self, policy: &OutlierDetection) {
+        let hosts: Vec<_> = self.hosts().into_iter().filter(|host| !host.is_ejected()).collect();
+        let windows: Vec<_> = hosts.iter().map(|host| host.take_window()).collect();
+        for (at, cause) in outliers(&windows, policy) {
+            let Some(host) = hosts.get(at) else { continue };
+            let metrics = &self.metrics;
+            let (enforcing, name, detected, enforced) = match cause {
+                Cause::SuccessRate => (
+                    policy.rates.success_rate.map(|rule| rule.enforcing),
+                    "success rate",
+                    &metrics.outlier_detection_ejections_detected_success_rate,
+                    &metrics.outlier_detection_ejections_enforced_success_rate,
+                ),
+                Cause::FailurePercentage => (
+                    policy.rates.failure_percentage.map(|rule| rule.enforcing),
+                    "failure percentage",
+                    &metrics.outlier_detection_ejections_detected_failure_percentage,
+                    &metrics.outlier_detection_ejections_enforced_failure_percentage,
+                ),
+            };
+            detected.add(1);
+            if rand::random_range(0..100) < enforcing.unwrap_or_default() && self.eject(host, policy, name) {
+                enforced.add(1);
+            }
         }
     }
 

@@ -1,21 +1,25 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What clusters need apart from requests, on a thread of its own: addresses of names, active health checks.
+//! What clusters need apart from requests, on a thread of its own: addresses of names, active health checks, outlier detection at
+//! intervals.
 
 use crate::health_check::Checks;
 use crate::registry::{ClusterState, UpstreamRegistry};
 use crate::resolve::{self, Resolving};
 use crate::view::ClusterView;
-use gateway_config::{Cluster, Snapshot};
+use gateway_config::{Cluster, RateDetection, Snapshot};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 
 /// Waiting for the first look at new clusters ends after this time: one slow host does not hold back the configuration of all others.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// Hosts are not judged more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A snapshot to follow, and whom to tell once new clusters were looked at.
 type Order = (Arc<Snapshot>, oneshot::Sender<()>);
@@ -53,7 +57,11 @@ impl Upkeep {
 }
 
 fn needs(cluster: &Cluster) -> bool {
-    !cluster.health_checks.is_empty() || resolve::needs(cluster)
+    !cluster.health_checks.is_empty() || resolve::needs(cluster) || has_rates(cluster)
+}
+
+fn has_rates(cluster: &Cluster) -> bool {
+    cluster.outlier_detection.is_some_and(|policy| policy.rates != RateDetection::default())
 }
 
 fn begin(registry: Weak<UpstreamRegistry>) -> std::io::Result<mpsc::UnboundedSender<Order>> {
@@ -100,11 +108,34 @@ struct Keeper {
     changed: mpsc::UnboundedSender<Box<str>>,
 }
 
+/// Outlier detection of one cluster at intervals; ends when it is dropped.
+struct Intervals(AbortHandle);
+
+impl Intervals {
+    fn begin(state: &Arc<ClusterState>, cluster: &Arc<Cluster>) -> Self {
+        let (state, cluster) = (Arc::clone(state), Arc::clone(cluster));
+        let job = async move {
+            while let Some(policy) = &cluster.outlier_detection {
+                tokio::time::sleep(policy.interval.max(SHORTEST_INTERVAL)).await;
+                state.judge_interval(policy);
+            }
+        };
+        Self(tokio::task::spawn_local(job).abort_handle())
+    }
+}
+
+impl Drop for Intervals {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A cluster that is kept up.
 struct Kept {
     state: Arc<ClusterState>,
     cluster: Arc<Cluster>,
     resolving: Option<Resolving>,
+    intervals: Option<Intervals>,
     view: Option<Arc<ClusterView>>,
     checks: Option<Checks>,
 }
@@ -126,11 +157,12 @@ impl Keeper {
         let before = self.kept.remove(name).filter(|before| Arc::ptr_eq(&before.state, &state));
         let mut rounds = Vec::new();
         let same = before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.cluster, cluster));
-        let (mut resolving, mut view, mut checks) = match before {
-            Some(before) => (before.resolving, before.view, before.checks),
-            None => (None, None, None),
+        let (mut resolving, mut intervals, mut view, mut checks) = match before {
+            Some(before) => (before.resolving, before.intervals, before.view, before.checks),
+            None => (None, None, None, None),
         };
         if !same {
+            intervals = has_rates(cluster).then(|| Intervals::begin(&state, cluster));
             resolving = Resolving::begin(&state, cluster, &self.changed);
             rounds.extend(resolving.as_ref().map(Resolving::first_round));
         }
@@ -146,7 +178,7 @@ impl Keeper {
             view = Some(next);
         }
         drop(resolved);
-        let kept = Kept { state, cluster: Arc::clone(cluster), resolving, view, checks };
+        let kept = Kept { state, cluster: Arc::clone(cluster), resolving, intervals, view, checks };
         self.kept.insert(name.into(), kept);
         rounds
     }

@@ -3,8 +3,8 @@
 
 //! Decodes limits and outlier detection of clusters.
 
-use crate::decode::{Fault, Scope, fields, number};
-use crate::{CircuitBreakers, OutlierDetection};
+use crate::decode::{Fault, Scope, fields, number, truth};
+use crate::{CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, SuccessRate};
 use gateway_xds_api::pb::envoy::config::cluster::v3 as pb;
 use std::time::Duration;
 
@@ -43,35 +43,61 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
         use {
             consecutive_5xx, interval, base_ejection_time, max_ejection_percent, enforcing_consecutive_5xx, consecutive_gateway_failure,
             enforcing_consecutive_gateway_failure, split_external_local_origin_errors, consecutive_local_origin_failure,
-            enforcing_consecutive_local_origin_failure, max_ejection_time,
-        }
-        warn { enforcing_failure_percentage, enforcing_failure_percentage_local_origin, max_ejection_time_jitter, monitors, detect_degraded_hosts }
-        quiet {
+            enforcing_consecutive_local_origin_failure, max_ejection_time, enforcing_failure_percentage, max_ejection_time_jitter,
             enforcing_success_rate, success_rate_minimum_hosts, success_rate_request_volume, success_rate_stdev_factor,
-            enforcing_local_origin_success_rate, failure_percentage_threshold, failure_percentage_minimum_hosts,
-            failure_percentage_request_volume, successful_active_health_check_uneject_host, always_eject_one_host,
+            failure_percentage_threshold, failure_percentage_minimum_hosts, failure_percentage_request_volume,
+            successful_active_health_check_uneject_host, always_eject_one_host,
         }
+        warn { enforcing_failure_percentage_local_origin, enforcing_local_origin_success_rate, monitors, detect_degraded_hosts }
+        quiet { }
     });
-    let enforced = |share: Option<u32>, default: u32| share.unwrap_or(default) > 0;
+    let percent = |value: Option<u32>, default: u32| -> u8 {
+        u8::try_from(value.unwrap_or(default).min(100)).unwrap_or(100)
+    };
+    let rates = RateDetection {
+        success_rate: Some(SuccessRate {
+            enforcing: percent(number(enforcing_success_rate), 100),
+            minimum_hosts: number(success_rate_minimum_hosts).unwrap_or(5),
+            request_volume: number(success_rate_request_volume).unwrap_or(100),
+            stdev_factor: number(success_rate_stdev_factor).unwrap_or(1900),
+        })
+        .filter(|rule| rule.enforcing > 0),
+        failure_percentage: Some(FailurePercentage {
+            enforcing: percent(number(enforcing_failure_percentage), 0),
+            threshold: percent(number(failure_percentage_threshold), 85),
+            minimum_hosts: number(failure_percentage_minimum_hosts).unwrap_or(5),
+            request_volume: number(failure_percentage_request_volume).unwrap_or(50),
+        })
+        .filter(|rule| rule.enforcing > 0),
+    };
+    let enforcing = [
+        percent(number(enforcing_consecutive_5xx), 100),
+        percent(number(enforcing_consecutive_gateway_failure), 0),
+        percent(number(enforcing_consecutive_local_origin_failure), 100),
+    ];
     let base_ejection_time =
         scope.duration("base_ejection_time", base_ejection_time)?.unwrap_or(Duration::from_secs(30));
-    let percent = number(max_ejection_percent).unwrap_or(10);
     Ok(OutlierDetection {
-        consecutive_5xx: enforced(number(enforcing_consecutive_5xx), 100)
-            .then(|| number(consecutive_5xx).unwrap_or(5)),
-        consecutive_gateway_failure: enforced(number(enforcing_consecutive_gateway_failure), 0)
+        consecutive_5xx: (enforcing[0] > 0).then(|| number(consecutive_5xx).unwrap_or(5)),
+        consecutive_gateway_failure: (enforcing[1] > 0)
             .then(|| number(consecutive_gateway_failure).unwrap_or(5)),
         split_local_origin: split_external_local_origin_errors,
-        consecutive_local_origin_failure: (split_external_local_origin_errors
-            && enforced(number(enforcing_consecutive_local_origin_failure), 100))
-        .then(|| number(consecutive_local_origin_failure).unwrap_or(5)),
+        consecutive_local_origin_failure: (split_external_local_origin_errors && enforcing[2] > 0)
+            .then(|| number(consecutive_local_origin_failure).unwrap_or(5)),
         interval: scope.duration("interval", interval)?.unwrap_or(Duration::from_secs(10)),
         base_ejection_time,
         max_ejection_time: scope
             .duration("max_ejection_time", max_ejection_time)?
             .unwrap_or(Duration::from_mins(5))
             .max(base_ejection_time),
-        max_ejection_percent: u8::try_from(percent.min(100)).unwrap_or(100),
+        max_ejection_percent: percent(number(max_ejection_percent), 10),
+        always_eject_one: truth(always_eject_one_host, false),
+        ejection_jitter: scope
+            .duration("max_ejection_time_jitter", max_ejection_time_jitter)?
+            .unwrap_or_default(),
+        enforcing,
+        uneject_after_check: truth(successful_active_health_check_uneject_host, true),
+        rates,
     })
 }
 

@@ -6,7 +6,8 @@
 use crate::{Worker, closed_address, cluster, endpoint, endpoints, run, server, until};
 use gateway_config::UpstreamProtocol::Http1;
 use gateway_config::{
-    CheckIntervals, Cluster, Endpoints, HealthCheck, HealthProbe, HttpProbe, Locality, Place,
+    CheckIntervals, Cluster, Endpoints, HealthCheck, HealthProbe, HttpProbe, Locality, OutlierDetection,
+    Place,
 };
 use http::Method;
 use std::sync::Arc;
@@ -181,5 +182,31 @@ fn checks_end_with_their_cluster() {
         let before = server.requests();
         tokio::time::sleep(EVERY * 5).await;
         assert_eq!(server.requests(), before);
+    });
+}
+
+#[test]
+fn a_passed_check_ends_an_ejection() {
+    run(async {
+        let server = server::start(false, 1).await;
+        for uneject_after_check in [true, false] {
+            let policy = OutlierDetection {
+                consecutive_5xx: Some(2),
+                max_ejection_percent: 100,
+                uneject_after_check,
+                ..OutlierDetection::default()
+            };
+            let settings = Cluster { outlier_detection: Some(policy), ..checked(http("/", false)) };
+            let worker = Worker::new(settings, endpoints(&[server.address]));
+            keep_up(&worker).await;
+            for _ in 0..2 {
+                worker.send(crate::get("/status/500")).await.unwrap();
+            }
+            assert_eq!(worker.metric("outlier_detection_ejections_enforced_total"), 1);
+            let before = worker.metric("health_check_success");
+            until("checks pass", || worker.metric("health_check_success") > before + 2).await;
+            let out = u64::from(!uneject_after_check);
+            assert_eq!(worker.metric("outlier_detection_ejections_active"), out);
+        }
     });
 }

@@ -5,7 +5,7 @@
 
 use crate::{Worker, by_priority, closed_address, cluster, endpoint, endpoints, get, run, server, until};
 use gateway_config::UpstreamProtocol::Http1;
-use gateway_config::{Cluster, EndpointHealth, LoadBalancing, OutlierDetection};
+use gateway_config::{Cluster, EndpointHealth, LoadBalancing, OutlierDetection, RateDetection, SuccessRate};
 use gateway_upstream::{PickContext, PickError, SendErrorKind};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ fn outliers(time: Duration) -> OutlierDetection {
         base_ejection_time: time,
         max_ejection_time: Duration::from_secs(300),
         max_ejection_percent: 50,
+        ..OutlierDetection::default()
     }
 }
 
@@ -201,5 +202,49 @@ fn connecting_is_limited_in_time() {
         assert_eq!(error.kind, SendErrorKind::ConnectTimeout);
         assert_eq!(worker.metric("upstream_cx_connect_timeout"), 1);
         until("the attempt is no longer counted", || worker.metric("upstream_cx_active") == 0).await;
+    });
+}
+
+#[test]
+fn a_host_that_fails_more_than_the_others_is_ejected() {
+    run(async {
+        let mut servers = Vec::new();
+        for _ in 0..5 {
+            servers.push(server::start(false, 1).await);
+        }
+        let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+        let rates = RateDetection {
+            success_rate: Some(SuccessRate {
+                enforcing: 100,
+                minimum_hosts: 5,
+                request_volume: 5,
+                stdev_factor: 1900,
+            }),
+            failure_percentage: None,
+        };
+        let policy = OutlierDetection {
+            consecutive_5xx: None,
+            rates,
+            interval: Duration::from_millis(300),
+            ..outliers(Duration::from_secs(60))
+        };
+        let worker =
+            Worker::new(Cluster { outlier_detection: Some(policy), ..cluster(Http1) }, endpoints(&addresses));
+        let snapshot = std::sync::Arc::new(worker.snapshot.borrow().clone());
+        worker.registry.keep_up(&snapshot).await;
+        let bad = addresses[2].to_string();
+        for _ in 0..500 {
+            let picked = worker.upstreams.pick(&snapshot, "c", &PickContext::default()).unwrap();
+            let path = if picked.address().to_string() == bad { "/status/500" } else { "/" };
+            crate::body_text(worker.upstreams.send(&picked, get(path)).await.unwrap()).await;
+            if worker.metric("outlier_detection_ejections_active") > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        assert_eq!(worker.metric("outlier_detection_ejections_enforced_success_rate"), 1);
+        for _ in 0..10 {
+            assert_ne!(worker.text("/").await, bad);
+        }
     });
 }
