@@ -12,7 +12,7 @@ use std::process::Command;
 const MAX_LINES: usize = 500;
 
 /// What each room may depend on, directly. The drawing is in docs/architecture.md.
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 28] = [
     ("crds", &[]),
     ("gateway-xds-api", &[]),
     ("gateway-telemetry", &[]),
@@ -72,6 +72,7 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("multicluster-manifests", &["crds"]),
     ("multicluster-apply", &["crds", "multicluster-manifests"]),
     ("tests", &[]),
+    ("attack", &["gateway-config", "gateway-proxy", "gateway-xds-api"]),
     ("bench", &["gateway-xds-api"]),
     ("xtask", &["crds"]),
 ];

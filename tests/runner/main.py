@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from bench.peers import suite as peers
-from runner import cargo, clusters, embedded, lint, oracle
+from runner import attack, cargo, clusters, embedded, lint, oracle
 from runner.report import Result, table, write
 
 Suite = Callable[[], Result]
@@ -20,6 +20,8 @@ CI: dict[str, Suite] = {
     "unit": cargo.run,
     "up": embedded.run,
     "oracle": oracle.run,
+    "framing": attack.framing,
+    "h2spec": attack.h2spec,
     **clusters.SUITES,
 }
 

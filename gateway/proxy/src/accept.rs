@@ -6,7 +6,7 @@
 use crate::client_stream::ClientStream;
 use crate::connection::{Connection, facts};
 use crate::downstream_io::{DownstreamIo, Replay, StreamState};
-use crate::head_guard::HeadGuard;
+use crate::head_guard::{HeadGuard, Refusal};
 use crate::http;
 use crate::listener::{Admission, ListenerState, Phase};
 use crate::metrics::Number;
@@ -270,7 +270,7 @@ impl Place {
             }
         };
         match http2 {
-            Some(true) => Some(self.http2(&http, stream, Replay::default())),
+            Some(true) => self.expect_http2(&http, stream).await,
             Some(false) => Some(self.http1(&http, stream, Replay::default())),
             None => self.detect(&http, stream).await,
         }
@@ -284,7 +284,7 @@ impl Place {
     ) -> Option<Serving> {
         match http.codec {
             Codec::Http1 => Some(self.http1(http, stream, Replay::default())),
-            Codec::Http2 => Some(self.http2(http, stream, Replay::default())),
+            Codec::Http2 => self.expect_http2(http, stream).await,
             Codec::Auto => {
                 let limit = self.arrival.worker.limits().request_headers;
                 match timeout(limit, preface::detect(&mut stream)).await {
@@ -294,6 +294,27 @@ impl Place {
                     Err(_) => refused(&self.arrival.listener.metrics.downstream_pre_cx_timeout),
                 }
             }
+        }
+    }
+
+    /// HTTP/2 and nothing else: other bytes are never answered.
+    async fn expect_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        http: &Arc<HttpConnectionManager>,
+        mut stream: S,
+    ) -> Option<Serving> {
+        let limit = self.arrival.worker.limits().request_headers;
+        match timeout(limit, preface::detect(&mut stream)).await {
+            Ok(Ok((true, replay))) => Some(self.http2(http, stream, replay)),
+            Ok(Ok((false, _))) => {
+                let metrics = self.arrival.worker.http_settings(http).metrics.clone();
+                metrics.count_refusal(Refusal::Http2Protocol);
+                metrics.downstream_cx_protocol_error.increment();
+                preface::part(stream).await;
+                None
+            }
+            Ok(Err(_)) => None,
+            Err(_) => refused(&self.arrival.listener.metrics.downstream_pre_cx_timeout),
         }
     }
 
@@ -316,7 +337,10 @@ impl Place {
         replay: Replay,
     ) -> Serving {
         let (connection, state) = self.connection(http);
-        Box::pin(http::serve_http2(connection, DownstreamIo::new(stream, replay, None, state)))
+        Box::pin(http::serve_http2(
+            connection,
+            DownstreamIo::new(stream, replay, None, state).guarding_frames(),
+        ))
     }
 
     fn connection(self, http: &Arc<HttpConnectionManager>) -> (Rc<Connection>, Arc<StreamState>) {

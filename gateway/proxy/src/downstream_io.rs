@@ -3,6 +3,7 @@
 
 //! The byte stream of one client: replays what was read to detect the protocol, guards HTTP/1 heads, notes stalls.
 
+use crate::frame_guard::FrameGuard;
 use crate::head_guard::{HeadGuard, Refusal, Verdict};
 use bytes::{Buf, Bytes};
 use std::future::Future;
@@ -94,6 +95,7 @@ pub(crate) struct DownstreamIo<S> {
     /// What a parser had read and not used when it was taken away; it passed the guard then.
     unused: Bytes,
     guard: Option<HeadGuard>,
+    frames: Option<FrameGuard>,
     /// What the parser still gets instead of a refused head.
     poison: &'static [u8],
     linger: Option<Pin<Box<Sleep>>>,
@@ -102,6 +104,12 @@ pub(crate) struct DownstreamIo<S> {
 
 /// Ends any head, and no parser takes it: hyper answers 400 behind all earlier responses and closes.
 const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// A PING of a stream: the HTTP/2 library answers with GOAWAY and closes.
+const POISON_FRAME: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+/// How that GOAWAY begins, and the reason that it is to give instead.
+const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0];
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// How long a client may go on sending after our end of the connection.
 const LINGER: Duration = Duration::from_secs(1);
@@ -134,12 +142,32 @@ impl Replay {
 impl<S> DownstreamIo<S> {
     /// A stream that first gives back what was read already; `guard` for HTTP/1.
     pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
-        Self { stream, replay, unused: Bytes::new(), guard, poison: b"", linger: None, state }
+        Self { stream, replay, unused: Bytes::new(), guard, frames: None, poison: b"", linger: None, state }
+    }
+
+    /// The same for HTTP/2.
+    pub(crate) fn guarding_frames(mut self) -> Self {
+        self.frames = Some(FrameGuard::new());
+        self
+    }
+
+    /// Lets the guard of frames see the bytes of `buffer` from `start`; a frame too many is cut off like a refused head.
+    fn inspect_frames(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+        let Some(frames) = &mut self.frames else { return };
+        if let Err(keep) = frames.inspect(&buffer.filled()[start..]) {
+            self.state.refused.store(Refusal::FrameFlood as u8, Ordering::Relaxed);
+            buffer.set_filled(start + keep);
+            self.poison = POISON_FRAME;
+            self.put_poison(buffer);
+        }
     }
 
     /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and poison follows in its place.
     fn inspect(&mut self, buffer: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
-        let Some(guard) = &mut self.guard else { return Ok(()) };
+        let Some(guard) = &mut self.guard else {
+            self.inspect_frames(buffer, start);
+            return Ok(());
+        };
         if buffer.filled().len() == start || self.state.tunnel.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -174,10 +202,27 @@ impl<S> DownstreamIo<S> {
         self.poison = later;
     }
 
+    fn count(&mut self, result: &Poll<io::Result<usize>>) {
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, result) {
+            frames.took(*bytes);
+        }
+    }
+
     fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
         self.state.note(&self.state.write_blocked_since, result.is_pending());
         result
     }
+}
+
+/// The bytes, with our reason in the GOAWAY among them.
+fn with_reason(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(at) = memchr::memmem::find(&bytes, GOAWAY)
+        && let Some(reason) = bytes.get_mut(at + 13..at + 17)
+    {
+        reason.copy_from_slice(&ENHANCE_YOUR_CALM.to_be_bytes());
+    }
+    bytes
 }
 
 impl<S: AsyncRead + Unpin> DownstreamIo<S> {
@@ -229,7 +274,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for DownstreamIo<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.frames.is_some() && this.state.refusal().is_some() {
+            let bytes = with_reason(bytes);
+            return Pin::new(&mut this.stream).poll_write(context, &bytes);
+        }
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.count(&result);
         this.wrote(result)
     }
 
@@ -239,7 +289,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.frames.is_some() && this.state.refusal().is_some() {
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            let bytes = with_reason(first);
+            return Pin::new(&mut this.stream).poll_write(context, &bytes);
+        }
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.count(&result);
         this.wrote(result)
     }
 
@@ -259,7 +315,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DownstreamIo<S> {
         let this = self.get_mut();
         if this.linger.is_none() {
             std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            let unfinished = this.guard.as_ref().is_some_and(HeadGuard::inside_request);
+            let unfinished = this.guard.as_ref().is_some_and(HeadGuard::inside_request)
+                || (this.frames.is_some() && this.state.refusal().is_some());
             if !unfinished || this.state.tunnel.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }

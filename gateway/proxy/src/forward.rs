@@ -10,6 +10,7 @@ use crate::deadline::Deadline;
 use crate::idle::IdleTimer;
 use crate::mutations::{Values, apply_to_request, ordered, reads_request};
 use crate::record::Record;
+use crate::request::is_bare;
 use crate::request_body::{BodySource, RequestBody};
 use crate::response_body::{Payload, UpstreamPayload};
 use crate::retry::{Attempt, Tries};
@@ -201,6 +202,9 @@ impl<'a> Exchange<'a, '_> {
         *request.version_mut() = self.head.version;
         *request.headers_mut() = headers;
         request.headers_mut().insert(HOST, self.head.authority.clone());
+        if self.body.is_some() && self.head.version != Version::HTTP_2 && is_bare(&self.head.method) {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(upgrade) = &self.upgrade {
             *request.version_mut() = Version::HTTP_11;
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -56,11 +56,21 @@ pub(crate) enum Refusal {
     BadTrailer,
     /// The parser's own refusal, where it came first.
     Syntax,
+    /// A header name with an underscore, where those are not wanted.
+    Underscore,
+    /// A path that has no canonical form.
+    BadPath,
+    /// More frames of HTTP/2 without a request in them than any client needs.
+    FrameFlood,
+    /// What the HTTP/2 library counts as a flood: resets, continuations, empty data.
+    Http2Flood,
+    /// HTTP/2 that breaks the protocol.
+    Http2Protocol,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::LengthAndEncoding,
         Self::DuplicateLength,
         Self::BadLength,
@@ -79,6 +89,11 @@ impl Refusal {
         Self::BadChunk,
         Self::BadTrailer,
         Self::Syntax,
+        Self::Underscore,
+        Self::BadPath,
+        Self::FrameFlood,
+        Self::Http2Flood,
+        Self::Http2Protocol,
     ];
 
     /// The counter's label.
@@ -102,6 +117,11 @@ impl Refusal {
             Self::BadChunk => "bad_chunk",
             Self::BadTrailer => "bad_trailer",
             Self::Syntax => "syntax",
+            Self::Underscore => "underscore",
+            Self::BadPath => "bad_path",
+            Self::FrameFlood => "frame_flood",
+            Self::Http2Flood => "http2_flood",
+            Self::Http2Protocol => "http2_protocol",
         }
     }
 }

@@ -18,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -44,12 +45,12 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         // Nothing of it has a name of its own here: what is moved away would still have its room in this future.
         let mut served =
             Box::new(builder.serve_connection(TokioIo::new(io), service(&connection)).with_upgrades());
-        let parse_error = match driver.drive(Pin::new(&mut *served)).await {
+        let refusal = match driver.drive(Pin::new(&mut *served)).await {
             Driven::Rests => None,
-            Driven::Ended { parse_error } => Some(parse_error),
+            Driven::Ended { refusal } => Some(refusal),
         };
-        if let Some(parse_error) = parse_error {
-            return note_refusal(&connection, parse_error);
+        if let Some(refusal) = refusal {
+            return note_refusal(&connection, refusal);
         }
         let Some(stream) = taken_back(*served) else { return };
         io = stream;
@@ -92,7 +93,10 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         )
         .max_header_list_size(limits.max_headers_bytes);
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)));
-    if let Driven::Ended { parse_error: true } = Driver::new(&connection, true).drive(served.as_mut()).await {
+    let driven = Driver::new(&connection, true).drive(served.as_mut()).await;
+    let found = if let Driven::Ended { refusal } = driven { refusal } else { None };
+    if let Some(reason) = connection.stream().refusal().or(found) {
+        settings.metrics.count_refusal(reason);
         settings.metrics.downstream_cx_protocol_error.increment();
     }
 }
@@ -157,8 +161,8 @@ enum Driven {
     Rests,
     /// The connection ended, by itself or by a limit.
     Ended {
-        /// It ended because the client's bytes were no HTTP.
-        parse_error: bool,
+        /// What the client did to make it end.
+        refusal: Option<Refusal>,
     },
 }
 
@@ -173,12 +177,12 @@ impl<'a> Driver<'a> {
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(result) = served.as_mut().poll(context) {
-                    let parse_error = matches!(result, Err(error) if error.is_parse());
-                    return Poll::Ready(Driven::Ended { parse_error });
+                    let refusal = result.err().and_then(|error| refusal(&error));
+                    return Poll::Ready(Driven::Ended { refusal });
                 }
                 match self.judge(context) {
                     Verdict::Wait => return Poll::Pending,
-                    Verdict::Cut => return Poll::Ready(Driven::Ended { parse_error: false }),
+                    Verdict::Cut => return Poll::Ready(Driven::Ended { refusal: None }),
                     Verdict::Rest if !self.ending => return Poll::Ready(Driven::Rests),
                     Verdict::Rest => {}
                     Verdict::End => {
@@ -231,9 +235,22 @@ impl<'a> Driver<'a> {
     }
 }
 
+/// What a client did by what hyper says; none for a client that only went away.
+fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    if error.is_parse() {
+        return Some(Refusal::Syntax);
+    }
+    let h2 = error.source()?.downcast_ref::<h2::Error>().filter(|h2| !h2.is_remote())?;
+    match h2.reason()? {
+        h2::Reason::NO_ERROR | h2::Reason::CANCEL => None,
+        h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),
+        _ => Some(Refusal::Http2Protocol),
+    }
+}
+
 /// Counts and logs a request whose head was refused; hyper has answered it.
-fn note_refusal(connection: &Rc<Connection>, parse_error: bool) {
-    let Some(reason) = connection.stream().refusal().or(parse_error.then_some(Refusal::Syntax)) else {
+fn note_refusal(connection: &Rc<Connection>, found: Option<Refusal>) {
+    let Some(reason) = connection.stream().refusal().or(found) else {
         return;
     };
     let settings = connection.settings();

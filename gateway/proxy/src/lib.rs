@@ -28,6 +28,7 @@ mod error;
 mod filter;
 mod filters;
 mod forward;
+mod frame_guard;
 mod head_guard;
 mod http;
 mod http_settings;

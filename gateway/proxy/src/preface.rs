@@ -5,7 +5,9 @@
 
 use crate::downstream_io::Replay;
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// What an HTTP/2 client sends first.
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,6 +35,17 @@ pub(crate) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(
             return Ok((true, replay));
         }
     }
+}
+
+/// How long a client may go on sending after our end of the connection.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Ends a connection so that its client sees an end and no reset: what it still sends is read and thrown away for a moment.
+pub(crate) async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    // It may be gone already.
+    let _ = stream.shutdown().await;
+    let mut bytes = [0; 1024];
+    let _ = timeout(LINGER, async { while matches!(stream.read(&mut bytes).await, Ok(1..)) {} }).await;
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::answer::{Answer, Failure, Source, from_filter, is_grpc, local, redire
 use crate::connection::{Connection, Serving};
 use crate::filter::{self, BodyRun, Direction, FilterStreams, Filtered, PendingBody};
 use crate::forward::{self, Exchange};
+use crate::head_guard::Refusal;
 use crate::mutations::{Values, apply_to_response, ordered};
 use crate::normalise::{Normalised, Refused, normalise};
 use crate::record::Record;
@@ -23,8 +24,8 @@ use crate::{respond, rewrite};
 use gateway_config::{Action, Forward, HeaderMutations, RequireTls, RouteFound, RouteTable};
 use gateway_filter_api::RequestHead;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -67,7 +68,10 @@ async fn answer<'a>(
         return to_https(&head);
     }
 
-    let mut body = PendingBody::new(incoming);
+    if version != Version::HTTP_2 && is_bare(&method) && !incoming.is_end_stream() {
+        record.connection.age();
+    }
+    let mut body = PendingBody::new(incoming, version == Version::HTTP_2);
     let mut answer = None;
     if filter::any(settings) {
         let first = routing.found.route;
@@ -203,9 +207,24 @@ fn to_https<'a>(head: &RequestHead) -> Answer<'a> {
     }
 }
 
+/// Methods whose body means nothing (RFC 9110, 9.3.1): not every server reads it, so that both connections end behind one.
+pub(crate) fn is_bare(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
     let failure = match refused {
-        Refused::BadRequest(details) => Failure::bad_request(details),
+        Refused::BadRequest(details) => {
+            record.serving.settings.metrics.count_refusal(match details {
+                "header_name_with_underscore" => Refusal::Underscore,
+                "path_normalization_failed" => Refusal::BadPath,
+                "missing_host_header" => Refusal::MissingHost,
+                _ => Refusal::BadHost,
+            });
+            // Who sends such a head may have framed it in another way than we read it.
+            record.connection.age();
+            Failure::bad_request(details)
+        }
         Refused::MethodNotAllowed => {
             Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }
         }

@@ -47,6 +47,7 @@ pub(crate) struct BodySource {
 struct State {
     /// None where the body was whole from the start.
     incoming: Option<Incoming>,
+    http2: bool,
     /// What plugins do with it.
     run: Option<BodyRun>,
     /// The answer of a plugin that ended the request.
@@ -61,9 +62,16 @@ struct State {
 
 impl BodySource {
     /// A source that keeps up to `keep` bytes to send them again, and fails where no byte comes for `idle`.
-    pub(crate) fn new(incoming: Incoming, keep: usize, idle: Duration, run: Option<BodyRun>) -> Rc<Self> {
+    pub(crate) fn new(
+        (incoming, http2): (Incoming, bool),
+        keep: usize,
+        idle: Duration,
+        run: Option<BodyRun>,
+    ) -> Rc<Self> {
         let kept = (keep > 0).then(Vec::new);
-        Self::from_state(State::new(Some(incoming), run, kept, keep, IdleTimer::new(Some(idle))), 0, false)
+        let mut state = State::new(Some(incoming), run, kept, keep, IdleTimer::new(Some(idle)));
+        state.http2 = http2;
+        Self::from_state(state, 0, false)
     }
 
     /// A body that is there already.
@@ -167,6 +175,9 @@ impl BodySource {
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => return Taken::Piece(Some(Err(self.fail(state, BodyError::Client)))),
+            None if state.incoming.as_ref().is_some_and(|incoming| broke_off(incoming, state.http2)) => {
+                return Taken::Piece(Some(Err(self.fail(state, BodyError::Client))));
+            }
             None => match &mut state.run {
                 Some(run) => {
                     run.start(Bytes::new(), true);
@@ -241,6 +252,11 @@ impl BodySource {
     }
 }
 
+/// Whether a body that gave its last frame was cut off by the client: hyper tells a stream that was cancelled as one that ended.
+pub(crate) fn broke_off(incoming: &Incoming, http2: bool) -> bool {
+    http2 && !incoming.is_end_stream()
+}
+
 /// What became of a frame.
 enum Taken {
     /// It goes on as it is.
@@ -257,7 +273,18 @@ impl State {
         limit: usize,
         idle: IdleTimer,
     ) -> Self {
-        Self { incoming, run, answer: None, kept, kept_bytes: 0, limit, trailers: None, failed: None, idle }
+        Self {
+            incoming,
+            http2: false,
+            run,
+            answer: None,
+            kept,
+            kept_bytes: 0,
+            limit,
+            trailers: None,
+            failed: None,
+            idle,
+        }
     }
 
     /// Plugins may change the length.

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The Gatefleet Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes that build a published Rust program exactly as its own lock file pins its dependencies."""
+"""Recipes that build a published Rust program exactly as its own lock file pins its dependencies, or take files out of a package."""
 
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TextIO
 
@@ -48,3 +49,22 @@ def _program() -> str:
     if cargo is None:
         raise BuildError("no `cargo` in PATH: install Rust 1.95 or newer")
     return cargo
+
+
+def files_of_crate(name: str, about: str, package: str, version: str, folder: str, product: str) -> Recipe:
+    """Takes the files of `folder` out of a package's source; nothing of it is built."""
+
+    def build(out: Path, log: TextIO) -> None:
+        manifest = f'[package]\nname = "files"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n[dependencies]\n{package} = "={version}"\n'
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / "src").mkdir()
+            (Path(scratch) / "src" / "lib.rs").touch()
+            (Path(scratch) / "Cargo.toml").write_text(manifest)
+            command = [_program(), "vendor", "--quiet", "vendor"]
+            done = subprocess.run(command, cwd=scratch, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=600)
+            if done.returncode != 0:
+                raise BuildError(f"cargo vendor of {package} failed; log: {log.name}")
+            for path in (Path(scratch) / "vendor" / package / folder).iterdir():
+                shutil.copy(path, out / path.name)
+
+    return Recipe(name, about, lambda: [word.encode() for word in (package, version, folder)], build, product)

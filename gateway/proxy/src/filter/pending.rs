@@ -6,7 +6,7 @@
 use super::BodyRun;
 use crate::answer::Failure;
 use crate::options::Limits;
-use crate::request_body::BodySource;
+use crate::request_body::{BodySource, broke_off};
 use bytes::BytesMut;
 use gateway_filter_api::ResponseFlags;
 use http::StatusCode;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 pub(crate) struct PendingBody {
     incoming: Option<Incoming>,
     whole: Option<BytesMut>,
+    http2: bool,
 }
 
 const TOO_LARGE: Failure = Failure {
@@ -33,8 +34,8 @@ const TOO_LARGE: Failure = Failure {
 
 impl PendingBody {
     /// Nothing of it is read yet.
-    pub(crate) fn new(incoming: Incoming) -> Self {
-        Self { incoming: (!incoming.is_end_stream()).then_some(incoming), whole: None }
+    pub(crate) fn new(incoming: Incoming, http2: bool) -> Self {
+        Self { incoming: (!incoming.is_end_stream()).then_some(incoming), whole: None, http2 }
     }
 
     /// Whether there is none.
@@ -71,6 +72,9 @@ impl PendingBody {
                         ..failure
                     });
                 }
+                Ok(None) if broke_off(&incoming, self.http2) => {
+                    return Err(Failure::bad_request("request_body_failed"));
+                }
                 Ok(None) => break,
                 Ok(Some(Err(_))) => return Err(Failure::bad_request("request_body_failed")),
                 Ok(Some(Ok(frame))) => {
@@ -97,7 +101,9 @@ impl PendingBody {
         match (self.whole, self.incoming) {
             (Some(whole), _) if whole.is_empty() => None,
             (Some(whole), _) => Some(BodySource::complete(whole.freeze())),
-            (None, Some(incoming)) => Some(BodySource::new(incoming, keep, limits.stalled, run)),
+            (None, Some(incoming)) => {
+                Some(BodySource::new((incoming, self.http2), keep, limits.stalled, run))
+            }
             (None, None) => None,
         }
     }

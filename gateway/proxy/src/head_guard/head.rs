@@ -130,9 +130,23 @@ fn header(line: &[u8], found: &mut Found) -> Result<(), Refusal> {
                 return Err(Refusal::BadEncoding);
             }
         }
+        13.. if is_like_framing(name) => return Err(Refusal::BadName),
         _ => {}
     }
     Ok(())
+}
+
+/// Whether some server may take a name for one that frames the body: `Transfer_Encoding`, `Content--Length`.
+fn is_like_framing(name: &[u8]) -> bool {
+    let like = |wanted: &[u8]| {
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        letters.map(u8::to_ascii_lowercase).eq(wanted.iter().copied())
+    };
+    match name.iter().find(|byte| byte.is_ascii_alphanumeric()) {
+        Some(b't' | b'T') => like(b"transferencoding"),
+        Some(b'c' | b'C') => like(b"contentlength"),
+        _ => false,
+    }
 }
 
 /// A decimal number of at most 18 digits, without sign, space or list.

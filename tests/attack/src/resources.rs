@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Envoy resources as the control plane sends them to an edge.
+
+use gateway_xds_api::ResourceType;
+use gateway_xds_api::pb::envoy::config::cluster::v3::{Cluster, cluster};
+use gateway_xds_api::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ConfigSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress,
+    TransportSocket, address, config_source, socket_address, transport_socket,
+};
+use gateway_xds_api::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
+};
+use gateway_xds_api::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
+use gateway_xds_api::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action, route_match,
+};
+use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
+use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds, http_connection_manager as manager, http_filter,
+};
+use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
+};
+use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{
+    self as upstream, http_protocol_options as protocol,
+};
+use gateway_xds_api::pb::google::protobuf::{Any, BoolValue, Duration};
+use prost::{Message, Name};
+use std::net::SocketAddr;
+
+/// A resource with its type and name.
+#[derive(Clone, Debug)]
+pub(crate) struct Typed {
+    pub(crate) kind: ResourceType,
+    pub(crate) name: String,
+    pub(crate) body: Any,
+}
+
+/// A message in its envelope.
+pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+/// How a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1 and HTTP/2 by prior knowledge.
+    Plain,
+    /// HTTP/2 alone, in plain text.
+    Http2,
+    /// HTTP/1.1 and HTTP/2 over TLS with the certificate of that name.
+    Tls(&'static str),
+}
+
+/// A listener on a port that the kernel chooses, with the settings of an edge, served by a route table.
+pub(crate) fn listener(name: &str, speaks: Speaks, table: &str) -> Typed {
+    listener_at(name, ([127, 0, 0, 1], 0).into(), speaks, table)
+}
+
+/// The same at an address.
+pub(crate) fn listener_at(name: &str, at: SocketAddr, speaks: Speaks, table: &str) -> Typed {
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".into(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+        ..HttpFilter::default()
+    };
+    let upgrade =
+        manager::UpgradeConfig { upgrade_type: "websocket".into(), ..manager::UpgradeConfig::default() };
+    let http = HttpConnectionManager {
+        stat_prefix: name.into(),
+        codec_type: match speaks {
+            Speaks::Http2 => manager::CodecType::Http2.into(),
+            _ => manager::CodecType::Auto.into(),
+        },
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            headers_with_underscores_action: HeadersWithUnderscoresAction::RejectRequest.into(),
+            ..HttpProtocolOptions::default()
+        }),
+        use_remote_address: Some(BoolValue { value: true }),
+        normalize_path: Some(BoolValue { value: true }),
+        path_with_escaped_slashes_action: manager::PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
+        http_filters: vec![router],
+        upgrade_configs: vec![upgrade],
+        route_specifier: Some(manager::RouteSpecifier::Rds(Rds {
+            config_source: ads(),
+            route_config_name: table.into(),
+        })),
+        ..HttpConnectionManager::default()
+    };
+    let network = Filter {
+        name: "envoy.filters.network.http_connection_manager".into(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(&http))),
+    };
+    let chain = FilterChain {
+        filters: vec![network],
+        transport_socket: match speaks {
+            Speaks::Tls(certificate) => Some(tls(certificate)),
+            _ => None,
+        },
+        ..FilterChain::default()
+    };
+    let message = Listener {
+        name: name.into(),
+        address: socket(at),
+        filter_chains: vec![chain],
+        ..Listener::default()
+    };
+    Typed { kind: ResourceType::Listener, name: name.into(), body: any(&message) }
+}
+
+fn tls(certificate: &str) -> TransportSocket {
+    let context = DownstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            alpn_protocols: vec!["h2".into(), "http/1.1".into()],
+            tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
+                name: certificate.into(),
+                sds_config: ads(),
+            }],
+            ..CommonTlsContext::default()
+        }),
+        ..DownstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".into(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+    }
+}
+
+/// A route table whose hosts all send everything to a cluster by prefix; the longest prefixes first.
+pub(crate) fn table(name: &str, routes: &[(&str, &str)]) -> Typed {
+    let routes = routes.iter().map(|(prefix, cluster)| Route {
+        name: format!("to {cluster}"),
+        r#match: Some(RouteMatch {
+            path_specifier: Some(route_match::PathSpecifier::Prefix((*prefix).into())),
+            ..RouteMatch::default()
+        }),
+        action: Some(route::Action::Route(RouteAction {
+            cluster_specifier: Some(route_action::ClusterSpecifier::Cluster((*cluster).into())),
+            timeout: Some(Duration { seconds: 30, nanos: 0 }),
+            ..RouteAction::default()
+        })),
+        ..Route::default()
+    });
+    let host = VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: routes.collect(),
+        ..VirtualHost::default()
+    };
+    let message =
+        RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..RouteConfiguration::default() };
+    Typed { kind: ResourceType::RouteConfiguration, name: name.into(), body: any(&message) }
+}
+
+/// A cluster of fixed endpoints, by HTTP/1.1 or HTTP/2.
+pub(crate) fn cluster(name: &str, at: &[SocketAddr], http2: bool) -> Typed {
+    let mut message = Cluster {
+        name: name.into(),
+        connect_timeout: Some(Duration { seconds: 2, nanos: 0 }),
+        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(
+            cluster::DiscoveryType::Static.into(),
+        )),
+        load_assignment: Some(assignment(name, at)),
+        ..Cluster::default()
+    };
+    if http2 {
+        let config = protocol::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(
+            Http2ProtocolOptions::default(),
+        );
+        let explicit = protocol::ExplicitHttpConfig { protocol_config: Some(config) };
+        let options = upstream::HttpProtocolOptions {
+            upstream_protocol_options: Some(protocol::UpstreamProtocolOptions::ExplicitHttpConfig(explicit)),
+            ..upstream::HttpProtocolOptions::default()
+        };
+        let key = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
+        message.typed_extension_protocol_options.insert(key, any(&options));
+    }
+    Typed { kind: ResourceType::Cluster, name: name.into(), body: any(&message) }
+}
+
+fn assignment(cluster: &str, at: &[SocketAddr]) -> ClusterLoadAssignment {
+    let endpoint = |at: &SocketAddr| LbEndpoint {
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint {
+            address: socket(*at),
+            ..Endpoint::default()
+        })),
+        ..LbEndpoint::default()
+    };
+    let place = LocalityLbEndpoints {
+        lb_endpoints: at.iter().map(endpoint).collect(),
+        ..LocalityLbEndpoints::default()
+    };
+    ClusterLoadAssignment {
+        cluster_name: cluster.into(),
+        endpoints: vec![place],
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn ads() -> Option<ConfigSource> {
+    let specifier = config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {});
+    Some(ConfigSource {
+        config_source_specifier: Some(specifier),
+        resource_api_version: 2,
+        ..ConfigSource::default()
+    })
+}
+
+fn socket(at: SocketAddr) -> Option<Address> {
+    let socket = SocketAddress {
+        address: at.ip().to_string(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(at.port().into())),
+        ..SocketAddress::default()
+    };
+    Some(Address { address: Some(address::Address::SocketAddress(socket)) })
+}
