@@ -10,6 +10,7 @@ mod listeners;
 mod rejections;
 mod resources;
 mod routing;
+mod services;
 
 use gateway_config::{Applied, ConfigStore, Update};
 use gateway_xds_api::pb::google::protobuf::Any;
