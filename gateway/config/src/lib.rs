@@ -102,7 +102,7 @@ pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use tcp_proxy::{TcpCluster, TcpProxy};
 pub use upstream_policy::{
-    CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, SanKind, SanMatcher, SecretSource,
-    SuccessRate, UpstreamTls,
+    CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, RetryBudget, SanKind, SanMatcher,
+    SecretSource, SuccessRate, UpstreamTls,
 };
 pub use virtual_host::{RequireTls, VirtualHost};

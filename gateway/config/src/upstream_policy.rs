@@ -16,13 +16,40 @@ pub struct CircuitBreakers {
     pub max_pending_requests: u32,
     /// Requests at a time.
     pub max_requests: u32,
-    /// Retries at a time.
+    /// Retries at a time; does not count where there is a budget.
     pub max_retries: u32,
+    /// Retries as a share of the requests.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Retries as a share of the requests that are running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// The share, in hundredths of a percent (default 20 %).
+    pub hundredths: u32,
+    /// As many are always allowed (default 3).
+    pub min_concurrency: u32,
+}
+
+impl CircuitBreakers {
+    /// Retries at a time while so many requests are running.
+    #[must_use]
+    pub fn retries(&self, requests: u64) -> u32 {
+        let Some(budget) = self.retry_budget else { return self.max_retries };
+        let share = requests.saturating_mul(budget.hundredths.into()) / 10_000;
+        u32::try_from(share).unwrap_or(u32::MAX).max(budget.min_concurrency)
+    }
 }
 
 impl Default for CircuitBreakers {
     fn default() -> Self {
-        Self { max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 3 }
+        Self {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+            retry_budget: None,
+        }
     }
 }
 
@@ -125,6 +152,10 @@ pub struct UpstreamTls {
     pub roots: Option<SecretSource>,
     /// One of these must be in the certificate; empty: any name that the roots vouch for.
     pub names: Box<[SanMatcher]>,
+    /// TLS 1.2 may be spoken.
+    pub allow_tls12: bool,
+    /// TLS 1.3 may be spoken.
+    pub allow_tls13: bool,
     /// Our own certificate.
     pub certificate: Option<SecretSource>,
 }

@@ -10,7 +10,10 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
@@ -79,7 +82,7 @@ fn client_config(
     let names = names.into_iter().chain(tls.names.iter().cloned()).collect();
     let verifier = Arc::new(Verifier { roots, names, provider: Arc::clone(&provider) });
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions(tls))
         .map_err(|error| Arc::from(error.to_string()))?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match key {
@@ -91,6 +94,11 @@ fn client_config(
     config.alpn_protocols = alpn(tls, protocol);
     config.resumption = Resumption::in_memory_sessions(256);
     Ok(config)
+}
+
+fn versions(tls: &UpstreamTls) -> Vec<&'static SupportedProtocolVersion> {
+    let allowed = [(&TLS13, tls.allow_tls13), (&TLS12, tls.allow_tls12)];
+    allowed.into_iter().filter(|(_, allowed)| *allowed).map(|(version, _)| version).collect()
 }
 
 fn alpn(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Vec<Vec<u8>> {

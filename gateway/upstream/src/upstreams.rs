@@ -198,8 +198,9 @@ impl<B: RequestBody> Picked<B> {
     #[must_use]
     pub fn permit_retry(&self) -> Option<RetryPermit> {
         let metrics = &self.cluster.state.metrics;
-        if !metrics.upstream_rq_retry_active.add_below(self.cluster.view.cluster.circuit_breakers.max_retries)
-        {
+        let breakers = &self.cluster.view.cluster.circuit_breakers;
+        let limit = breakers.retries(metrics.upstream_rq_active.get());
+        if !metrics.upstream_rq_retry_active.add_below(limit) {
             metrics.upstream_rq_retry_overflow.add(1);
             return None;
         }

@@ -4,7 +4,7 @@
 //! Decodes limits and outlier detection of clusters.
 
 use crate::decode::{Fault, Scope, fields, number, truth};
-use crate::{CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, SuccessRate};
+use crate::{CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, RetryBudget, SuccessRate};
 use gateway_xds_api::pb::envoy::config::cluster::v3 as pb;
 use std::time::Duration;
 
@@ -21,20 +21,38 @@ pub(crate) fn breakers(scope: &mut Scope, breakers: pb::CircuitBreakers) -> Circ
                     return;
                 }
                 fields!(scope, threshold => pb::circuit_breakers::Thresholds {
-                    use { max_connections, max_pending_requests, max_requests, max_retries }
-                    warn { retry_budget, max_connection_pools }
+                    use { max_connections, max_pending_requests, max_requests, max_retries, retry_budget }
+                    warn { max_connection_pools }
                     quiet { priority, track_remaining }
                 });
+                let retry_budget = retry_budget.map(|budget| retry_budget_of(scope, budget));
                 limits = CircuitBreakers {
                     max_connections: number(max_connections).unwrap_or(limits.max_connections),
                     max_pending_requests: number(max_pending_requests).unwrap_or(limits.max_pending_requests),
                     max_requests: number(max_requests).unwrap_or(limits.max_requests),
                     max_retries: number(max_retries).unwrap_or(limits.max_retries),
+                    retry_budget,
                 };
             });
         }
         limits
     })
+}
+
+fn retry_budget_of(scope: &mut Scope, budget: pb::circuit_breakers::thresholds::RetryBudget) -> RetryBudget {
+    fields!(scope, budget => pb::circuit_breakers::thresholds::RetryBudget {
+        use { budget_percent, min_retry_concurrency }
+        warn { budget_interval }
+        quiet { }
+    });
+    let percent = budget_percent.map_or(20.0, |percent| percent.value);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "brought to 0 to 10,000 before"
+    )]
+    let hundredths = (percent * 100.0).clamp(0.0, 10_000.0) as u32;
+    RetryBudget { hundredths, min_concurrency: number(min_retry_concurrency).unwrap_or(3) }
 }
 
 /// Passive health.

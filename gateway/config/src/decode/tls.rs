@@ -119,6 +119,8 @@ pub(crate) fn upstream(
         alpn: common.alpn,
         roots: common.roots,
         names: common.names.into(),
+        allow_tls12: common.allow_tls12,
+        allow_tls13: common.allow_tls13,
         certificate,
     }))
 }

@@ -6,7 +6,7 @@
 use crate::{Worker, cluster, endpoints, get, run, server};
 use futures::future::join_all;
 use gateway_config::UpstreamProtocol::{Http1, Http2};
-use gateway_config::{CircuitBreakers, Cluster};
+use gateway_config::{CircuitBreakers, Cluster, RetryBudget};
 use gateway_upstream::{PickContext, SendErrorKind};
 use tokio::task::spawn_local;
 
@@ -97,4 +97,15 @@ fn retries_are_limited() {
         drop(permit);
         assert!(picked.permit_retry().is_some());
     });
+}
+
+#[test]
+fn retries_follow_the_budget() {
+    let budget = RetryBudget { hundredths: 2500, min_concurrency: 2 };
+    let limits =
+        CircuitBreakers { max_retries: 99, retry_budget: Some(budget), ..CircuitBreakers::default() };
+    for (requests, expected) in [(0, 2), (8, 2), (12, 3), (400, 100), (u64::MAX, u32::MAX)] {
+        assert_eq!(limits.retries(requests), expected, "{requests} requests");
+    }
+    assert_eq!(CircuitBreakers::default().retries(1000), 3);
 }

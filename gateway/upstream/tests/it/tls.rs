@@ -22,11 +22,20 @@ impl Authority {
     }
 
     fn server(&self, name: &str, alpn: &[&str]) -> rustls::ServerConfig {
+        self.server_of(rustls::DEFAULT_VERSIONS, name, alpn)
+    }
+
+    fn server_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        name: &str,
+        alpn: &[&str],
+    ) -> rustls::ServerConfig {
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = rustls::ServerConfig::builder()
+        let mut config = rustls::ServerConfig::builder_with_protocol_versions(versions)
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
@@ -53,6 +62,8 @@ fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Opti
         alpn: Box::default(),
         roots,
         names: names.collect(),
+        allow_tls12: true,
+        allow_tls13: true,
         certificate: None,
     };
     Cluster { tls: Some(tls), ..cluster(protocol) }
@@ -153,4 +164,28 @@ impl rustls::server::ResolvesServerCert for Recorder {
         self.asked.lock().push(hello.server_name().unwrap_or_default().to_owned());
         self.inner.resolve(hello)
     }
+}
+
+#[test]
+fn only_allowed_versions_are_spoken() {
+    use rustls::version::{TLS12, TLS13};
+    run(async {
+        let authority = Authority::new();
+        for (served, tls12, tls13, speaks) in [
+            (&TLS12, true, false, true),
+            (&TLS13, true, false, false),
+            (&TLS12, false, true, false),
+            (&TLS13, false, true, true),
+            (&TLS12, true, true, true),
+        ] {
+            let tls = authority.server_of(&[served], "c.example", &["http/1.1"]);
+            let server = server::start_tls(false, tls).await;
+            let mut settings = encrypted(Http1, Some(authority.roots()), None);
+            let tls = settings.tls.as_mut().unwrap();
+            (tls.allow_tls12, tls.allow_tls13) = (tls12, tls13);
+            let worker = Worker::new(settings, endpoints(&[server.address]));
+            let answered = worker.send(get("/")).await.is_ok();
+            assert_eq!(answered, speaks, "{:?} with {tls12} {tls13}", served.version);
+        }
+    });
 }
