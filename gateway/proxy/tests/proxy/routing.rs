@@ -185,10 +185,13 @@ async fn paths_that_servers_read_differently_are_refused_and_connect_is_none_of_
     let gateway =
         Gateway::plain(vec![host(vec![route("/", to("one"))])], vec![cluster("one", &[origin.address])])
             .await;
-    let mut client = Client::http1(gateway.address).await;
     for target in ["/a%00b", "/a%2", "/a%zz"] {
-        assert_eq!(client.get(target).await.status, StatusCode::BAD_REQUEST, "{target}");
+        let answer = get(gateway.address, target).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{target}");
+        // Who sends such a path may have framed it in another way than we read it.
+        assert_eq!(answer.header("connection"), Some("close"), "{target}");
     }
+    let mut client = Client::http1(gateway.address).await;
     let connect =
         Request::builder().method(Method::CONNECT).uri("a.example:443").header("host", "a.example:443");
     assert_eq!(client.send(connect.body(full("")).unwrap()).await.status, StatusCode::METHOD_NOT_ALLOWED);
