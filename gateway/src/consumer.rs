@@ -5,6 +5,7 @@
 
 use crate::plugins::Plugins;
 use crate::process::Shared;
+use crate::source;
 use bytes::Bytes;
 use futures::future::join_all;
 use gateway_config::{Rejection as Refused, WasmFilter, plugins_of};
@@ -79,6 +80,8 @@ impl Consumer for GatewayConsumer {
         if kind == ResourceType::Listener {
             self.forget_modules(&update);
         }
+        let mut update = update;
+        let undone = source::refuse(&self.shared.bootstrap, &mut update);
         let names: Vec<String> = update.upserts.iter().map(|upsert| upsert.name.clone()).collect();
         let upserts = update.upserts.into_iter().map(|upsert| {
             let value = Vec::from(upsert.value);
@@ -90,7 +93,7 @@ impl Consumer for GatewayConsumer {
             tracing::warn!(%kind, resource = warning.name, warning.message, "field has no effect");
         }
         let refused = |Refused { name, message }| Rejection::new(name, message);
-        let mut rejections: Vec<_> = compiled.rejections.into_iter().map(refused).collect();
+        let mut rejections: Vec<_> = compiled.rejections.into_iter().map(refused).chain(undone).collect();
         if let Some(snapshot) = compiled.snapshot {
             rejections.extend(self.install(snapshot, kind, &names).await);
         }

@@ -13,6 +13,7 @@ mod metrics;
 mod plugins;
 mod process;
 mod ready;
+mod source;
 
 use clap::Parser;
 use gateway_config::Bootstrap;

@@ -32,6 +32,11 @@ pub(crate) enum PluginError {
         #[source]
         source: RelayError,
     },
+    /// There is no relay to fetch it from.
+    #[error(
+        "module {0} cannot be fetched: remote modules come from a fleet's relay, and controlPlane is none; use code.local"
+    )]
+    NoRelay(String),
     /// What came is something else.
     #[error("module has sha256 {got}, expected {expected}")]
     Digest {
@@ -68,12 +73,12 @@ impl PluginError {
 #[derive(Clone, Debug)]
 pub(crate) struct Plugins {
     host: WasmHost,
-    relay: RelayClient,
+    relay: Option<RelayClient>,
     folder: PathBuf,
 }
 
 impl Plugins {
-    pub(crate) fn new(host: WasmHost, relay: RelayClient, state: &Path) -> Self {
+    pub(crate) fn new(host: WasmHost, relay: Option<RelayClient>, state: &Path) -> Self {
         Self { host, relay, folder: state.join("plugins") }
     }
 
@@ -129,7 +134,8 @@ impl Plugins {
             return Ok(bytes.into());
         }
         let timeout = timeout.clamp(SHORTEST, LONGEST);
-        let fetched = self.relay.get(&format!("/v1/plugins/{sha256}"), LARGEST, timeout).await;
+        let relay = self.relay.as_ref().ok_or_else(|| PluginError::NoRelay(sha256.to_owned()))?;
+        let fetched = relay.get(&format!("/v1/plugins/{sha256}"), LARGEST, timeout).await;
         let bytes = fetched.map_err(|source| PluginError::Fetch { sha256: sha256.to_owned(), source })?;
         let got = digest(&bytes);
         if got != sha256 {

@@ -7,7 +7,7 @@ use crate::consumer::GatewayConsumer;
 use crate::last_good::{self, LastGood};
 use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
-use crate::{admin, metrics};
+use crate::{admin, metrics, source};
 use anyhow::Context;
 use futures::future::join_all;
 use gateway_config::{Bootstrap, ConfigStore};
@@ -15,12 +15,8 @@ use gateway_proxy::{DrainOptions, Proxy, ProxyOptions};
 use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
 use gateway_wasm::{WasmHost, WasmLimits};
 use gateway_xds_api::{ResourceType, pack_encoded};
-use gateway_xds_client::{
-    CertificateWatch, Client, ClientOptions, ClientStatus, IdentityOptions, NodeIdentity, RelayClient,
-    RelayOptions, Security, Subscriptions, WorkloadIdentity,
-};
+use gateway_xds_client::{CertificateWatch, Client, ClientStatus, Subscriptions, WorkloadIdentity};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -66,7 +62,7 @@ pub(crate) async fn run(
     logs: LogHandle,
 ) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    tracing::info!(node = bootstrap.node_id(), relay = bootstrap.relay.address, "gateway starts");
+    tracing::info!(node = bootstrap.node_id(), control_plane = bootstrap.ads_address(), "gateway starts");
     let host = WasmHost::new(WasmLimits::default());
     let last_good = LastGood::new(&bootstrap.state_dir);
     let (store, from_disk) = load(&last_good);
@@ -84,18 +80,19 @@ pub(crate) async fn run(
     // Made before anything answers probes: without gates everything would be ready.
     let gates = Gates::new(&shared.readiness);
     let ending = CancellationToken::new();
-    let identity = WorkloadIdentity::new(identity_options(&shared.bootstrap));
-    let certificate = identity.watch();
+    let identity = source::identity(&shared.bootstrap);
+    let certificate = identity.as_ref().map_or_else(source::no_certificate, WorkloadIdentity::watch);
     serve_pages(&shared, &host, certificate.clone(), logs, &ending).await?;
 
-    let relay = RelayClient::new(relay_options(&shared.bootstrap));
-    let plugins = Plugins::new(host, relay, &shared.bootstrap.state_dir);
+    let plugins = Plugins::new(host, source::relay(&shared.bootstrap), &shared.bootstrap.state_dir);
     let consumer = first_configuration(&shared, plugins).await;
     let client =
-        Client::new(client_options(&shared.bootstrap, certificate), subscriptions(&shared), consumer);
+        Client::new(source::client(&shared.bootstrap, certificate), subscriptions(&shared), consumer);
     // Set once, here.
     let _ = shared.client.set(client.status());
-    tokio::spawn(identity.run(ending.clone()));
+    if let Some(identity) = identity {
+        tokio::spawn(identity.run(ending.clone()));
+    }
     tokio::spawn(client.run(ending.clone()));
     tokio::spawn(last_good::keep(last_good, shared.clone()));
     tokio::spawn(ready::watch(gates, shared.clone()));
@@ -158,8 +155,7 @@ async fn first_configuration(shared: &Arc<Shared>, plugins: Plugins) -> GatewayC
 
 /// Everything of our types; what is held already is not sent again. Versions are the content's.
 fn subscriptions(shared: &Shared) -> Subscriptions {
-    let mut subscriptions =
-        Subscriptions::new(&[ResourceType::Cluster, ResourceType::Listener, ResourceType::VirtualHost]);
+    let mut subscriptions = Subscriptions::new(source::wildcards(&shared.bootstrap));
     for (kind, name, value) in shared.store.lock().accepted() {
         subscriptions.seed(kind, name, pack_encoded(kind, name, value.to_vec(), "").version);
     }
@@ -194,38 +190,5 @@ fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &
         drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },
         plugins: Some(Arc::new(host.clone())),
         ..ProxyOptions::default()
-    }
-}
-
-fn relay_options(bootstrap: &Bootstrap) -> RelayOptions {
-    RelayOptions {
-        address: bootstrap.relay.issuer.clone(),
-        server_name: bootstrap.relay.server_name.clone(),
-        trust_bundle: bootstrap.trust_bundle.clone(),
-    }
-}
-
-fn identity_options(bootstrap: &Bootstrap) -> IdentityOptions {
-    IdentityOptions {
-        node_id: bootstrap.node_id(),
-        issuer: relay_options(bootstrap),
-        token_file: bootstrap.token_file.clone(),
-    }
-}
-
-fn client_options(bootstrap: &Bootstrap, certificate: CertificateWatch) -> ClientOptions {
-    ClientOptions {
-        address: bootstrap.relay.address.clone(),
-        node: NodeIdentity {
-            id: bootstrap.node_id(),
-            cluster: format!("{}/{}", bootstrap.fleet.namespace, bootstrap.fleet.name),
-            metadata: BTreeMap::new(),
-        },
-        security: Security::MutualTls {
-            server_name: bootstrap.relay.server_name.clone(),
-            trust_bundle: bootstrap.trust_bundle.clone(),
-            certificate,
-        },
-        ask_again: Duration::from_secs(30),
     }
 }

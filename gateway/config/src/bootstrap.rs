@@ -7,10 +7,41 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What a gateway knows before it talks to its relay.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+mod control_plane;
+
+pub use control_plane::{AdsProtocol, ControlPlane, ControlPlaneNode, ControlPlaneTls};
+
+/// What a gateway knows before it talks to its control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
+    /// Where its configuration comes from.
+    pub source: Source,
+    /// Folder for the last good configuration; never private keys.
+    pub state_dir: PathBuf,
+    /// Admin page.
+    pub admin: SocketAddr,
+    /// Readiness.
+    pub readiness: SocketAddr,
+    /// Metrics.
+    pub metrics: SocketAddr,
+    /// Seconds that connections may take to end on shutdown.
+    pub drain_seconds: u64,
+    /// Workers; 0: one for each core.
+    pub workers: usize,
+}
+
+/// Where a gateway's configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The relay of a fleet, which also issues its certificate.
+    Fleet(Membership),
+    /// Any ADS server.
+    ControlPlane(ControlPlane),
+}
+
+/// A gateway's place in a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
     /// Who it is.
     pub node: Node,
     /// Whose it is.
@@ -21,23 +52,29 @@ pub struct Bootstrap {
     pub trust_bundle: PathBuf,
     /// File with the token for its certificate.
     pub token_file: PathBuf,
-    /// Folder for the last good configuration; never private keys.
-    pub state_dir: PathBuf,
-    /// Admin page.
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    node: Option<Node>,
+    fleet: Option<Fleet>,
+    relay: Option<Relay>,
+    trust_bundle: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    control_plane: Option<ControlPlane>,
+    state_dir: PathBuf,
     #[serde(default = "admin_default")]
-    pub admin: SocketAddr,
-    /// Readiness.
+    admin: SocketAddr,
     #[serde(default = "readiness_default")]
-    pub readiness: SocketAddr,
-    /// Metrics.
+    readiness: SocketAddr,
     #[serde(default = "metrics_default")]
-    pub metrics: SocketAddr,
-    /// Seconds that connections may take to end on shutdown.
+    metrics: SocketAddr,
     #[serde(default = "drain_default")]
-    pub drain_seconds: u64,
-    /// Workers; 0: one for each core.
+    drain_seconds: u64,
     #[serde(default)]
-    pub workers: usize,
+    workers: usize,
 }
 
 /// Who a gateway is.
@@ -97,15 +134,99 @@ impl Bootstrap {
     /// # Errors
     /// Where it is no YAML or a field is missing, unknown or wrong.
     pub fn parse(yaml: &str, pod_name: Option<&str>) -> Result<Self, BootstrapError> {
-        let mut bootstrap: Self =
+        let file: File =
             serde_saphyr::from_str(yaml).map_err(|error| BootstrapError::Yaml(error.to_string()))?;
-        if bootstrap.node.pod.is_empty() {
-            bootstrap.node.pod = pod_name.unwrap_or_default().to_owned();
-        }
+        let bootstrap = file.into_bootstrap(pod_name)?;
         bootstrap.check()?;
         Ok(bootstrap)
     }
 
+    /// The node id: of a fleet's gateway `<cluster>/<namespace>/<pod>`.
+    #[must_use]
+    pub fn node_id(&self) -> String {
+        match &self.source {
+            Source::Fleet(member) => member.node_id(),
+            Source::ControlPlane(control_plane) => control_plane.node.id.clone(),
+        }
+    }
+
+    /// Where ADS is spoken, `host:port`.
+    #[must_use]
+    pub fn ads_address(&self) -> &str {
+        match &self.source {
+            Source::Fleet(member) => &member.relay.address,
+            Source::ControlPlane(control_plane) => &control_plane.address,
+        }
+    }
+
+    fn check(&self) -> Result<(), BootstrapError> {
+        let fail = |field, message: &str| Err(BootstrapError::Field { field, message: message.to_owned() });
+        match &self.source {
+            Source::Fleet(member) => member.check()?,
+            Source::ControlPlane(control_plane) => control_plane.check()?,
+        }
+        if !self.admin.ip().is_loopback() {
+            return fail("admin", "must be a loopback address: the page shows the configuration");
+        }
+        if self.workers > 1024 {
+            return fail("workers", "must be at most 1024");
+        }
+        if self.drain_seconds > 3600 {
+            return fail("drainSeconds", "must be at most 3600");
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    fn into_bootstrap(self, pod_name: Option<&str>) -> Result<Bootstrap, BootstrapError> {
+        let source = match self.control_plane {
+            Some(control_plane) => {
+                let of_fleet = [
+                    ("node", self.node.is_some()),
+                    ("fleet", self.fleet.is_some()),
+                    ("relay", self.relay.is_some()),
+                    ("trustBundle", self.trust_bundle.is_some()),
+                    ("tokenFile", self.token_file.is_some()),
+                ];
+                if let Some((field, _)) = of_fleet.into_iter().find(|(_, written)| *written) {
+                    let message = "belongs to a fleet's relay; with controlPlane, remove it".to_owned();
+                    return Err(BootstrapError::Field { field, message });
+                }
+                Source::ControlPlane(control_plane)
+            }
+            None => {
+                let mut member = Membership {
+                    node: needed("node", self.node)?,
+                    fleet: needed("fleet", self.fleet)?,
+                    relay: needed("relay", self.relay)?,
+                    trust_bundle: needed("trustBundle", self.trust_bundle)?,
+                    token_file: needed("tokenFile", self.token_file)?,
+                };
+                if member.node.pod.is_empty() {
+                    member.node.pod = pod_name.unwrap_or_default().to_owned();
+                }
+                Source::Fleet(member)
+            }
+        };
+        Ok(Bootstrap {
+            source,
+            state_dir: self.state_dir,
+            admin: self.admin,
+            readiness: self.readiness,
+            metrics: self.metrics,
+            drain_seconds: self.drain_seconds,
+            workers: self.workers,
+        })
+    }
+}
+
+fn needed<T>(field: &'static str, value: Option<T>) -> Result<T, BootstrapError> {
+    let message = "is missing: a fleet's gateway needs it, any other needs controlPlane instead";
+    value.ok_or_else(|| BootstrapError::Field { field, message: message.to_owned() })
+}
+
+impl Membership {
     /// The node id, `<cluster>/<namespace>/<pod>`.
     #[must_use]
     pub fn node_id(&self) -> String {
@@ -129,25 +250,20 @@ impl Bootstrap {
             }
         }
         for (field, value) in [("relay.address", &self.relay.address), ("relay.issuer", &self.relay.issuer)] {
-            let port = value.parse::<http::uri::Authority>().ok().and_then(|authority| authority.port_u16());
-            if port.is_none_or(|port| port == 0) {
+            if !is_host_and_port(value) {
                 return fail(field, "must be host:port");
             }
         }
         if rustls_pki_types::ServerName::try_from(self.relay.server_name.as_str()).is_err() {
             return fail("relay.serverName", "must be a dns name or an ip address");
         }
-        if !self.admin.ip().is_loopback() {
-            return fail("admin", "must be a loopback address: the page shows the configuration");
-        }
-        if self.workers > 1024 {
-            return fail("workers", "must be at most 1024");
-        }
-        if self.drain_seconds > 3600 {
-            return fail("drainSeconds", "must be at most 3600");
-        }
         Ok(())
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let port = text.parse::<http::uri::Authority>().ok().and_then(|authority| authority.port_u16());
+    port.is_some_and(|port| port != 0)
 }
 
 fn admin_default() -> SocketAddr {
@@ -168,7 +284,7 @@ fn drain_default() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Bootstrap;
+    use super::{AdsProtocol, Bootstrap, Source};
 
     const GOOD: &str = r#"
 node: {cluster: eu-west-1, namespace: gateways}
@@ -206,7 +322,56 @@ stateDir: /var/lib/gatefleet
             let error = Bootstrap::parse(&GOOD.replace(from, to), Some("pod")).unwrap_err().to_string();
             assert!(error.contains(named), "{named}: {error}");
         }
+        let error = Bootstrap::parse(&GOOD.replace("tokenFile: /var/run/gatefleet/token/token", ""), None);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("tokenFile") && error.contains("controlPlane"), "{error}");
         let error = Bootstrap::parse(GOOD, None).unwrap_err().to_string();
         assert!(error.contains("node.pod") && error.contains("POD_NAME"), "{error}");
+    }
+
+    const FOREIGN: &str = r#"
+controlPlane:
+  address: "127.0.0.1:18000"
+  plaintext: true
+  protocol: sotw
+  node: {id: edge-1, cluster: edge, metadata: {LABELS: {app: edge}}}
+stateDir: /var/lib/gatefleet
+"#;
+
+    #[test]
+    fn a_plain_ads_server_needs_no_fleet() {
+        let bootstrap = Bootstrap::parse(FOREIGN, None).unwrap();
+        assert_eq!((bootstrap.node_id().as_str(), bootstrap.ads_address()), ("edge-1", "127.0.0.1:18000"));
+        let Source::ControlPlane(control_plane) = bootstrap.source else { panic!("a control plane") };
+        assert_eq!(control_plane.protocol, AdsProtocol::Sotw);
+        assert_eq!(control_plane.node.metadata["LABELS"]["app"], "edge");
+        let tls =
+            "tls: {serverName: xds.example, trustBundle: /ca.crt, certificate: /tls.crt, key: /tls.key}";
+        Bootstrap::parse(&FOREIGN.replace("plaintext: true", tls), None).unwrap();
+    }
+
+    #[test]
+    fn messages_about_a_plain_ads_server_name_the_field() {
+        for (from, to, named) in [
+            ("  plaintext: true\n", "", "controlPlane.tls"),
+            ("127.0.0.1:18000", "127.0.0.1", "controlPlane.address"),
+            ("id: edge-1", "id: ''", "controlPlane.node.id"),
+            ("sotw", "rest", "protocol"),
+            ("stateDir", "tokenFile: /token\nstateDir", "tokenFile"),
+            (
+                "plaintext: true",
+                "plaintext: true\n  tls: {serverName: a, trustBundle: /b}",
+                "controlPlane.plaintext",
+            ),
+            (
+                "plaintext: true",
+                "tls: {serverName: a, trustBundle: /b, key: /c}",
+                "controlPlane.tls.certificate",
+            ),
+            ("plaintext: true", "tls: {serverName: 'a b', trustBundle: /b}", "controlPlane.tls.serverName"),
+        ] {
+            let error = Bootstrap::parse(&FOREIGN.replace(from, to), None).unwrap_err().to_string();
+            assert!(error.contains(named), "{named}: {error}");
+        }
     }
 }

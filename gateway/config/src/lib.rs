@@ -53,7 +53,10 @@ pub use action::{
     Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule,
     WeightedCluster, WeightedClusters,
 };
-pub use bootstrap::{Bootstrap, BootstrapError, Fleet, Node, Relay};
+pub use bootstrap::{
+    AdsProtocol, Bootstrap, BootstrapError, ControlPlane, ControlPlaneNode, ControlPlaneTls, Fleet,
+    Membership, Node, Relay, Source,
+};
 pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};
 pub use cluster::{Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
 pub use diagnostics::{Rejection, Warning};

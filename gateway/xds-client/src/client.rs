@@ -5,9 +5,9 @@
 
 use crate::node::NodeIdentity;
 use crate::status::chain;
-use crate::stream::{Stream, dial, dial_plaintext};
+use crate::stream::{Stream, dial, dial_plaintext, dial_tls};
 use crate::{
-    Backoff, CertificateWatch, ClientError, ClientStatus, Consumer, Received, Rejection, Session,
+    Backoff, CertificateWatch, ClientError, ClientStatus, Consumer, Protocol, Received, Rejection, Session,
     Subscriptions,
 };
 use futures::future::BoxFuture;
@@ -35,6 +35,8 @@ pub struct ClientOptions {
     pub address: String,
     /// Who this client is.
     pub node: NodeIdentity,
+    /// The form of ADS.
+    pub protocol: Protocol,
     /// How the two know each other.
     pub security: Security,
     /// Time after which resources are asked for again that could not be used for a passing reason.
@@ -44,9 +46,18 @@ pub struct ClientOptions {
 /// How client and server know each other.
 #[derive(Clone, Debug)]
 pub enum Security {
-    /// They do not; for control planes on the same machine.
+    /// They do not; for control planes on the same machine or a trusted network.
     Plaintext,
-    /// Mutual TLS.
+    /// TLS with files, read anew for each connection.
+    Tls {
+        /// The name in the server's certificate.
+        server_name: String,
+        /// Roots that it must come from.
+        trust_bundle: PathBuf,
+        /// Our certificate chain and its key, where the server asks for one.
+        identity: Option<(PathBuf, PathBuf)>,
+    },
+    /// Mutual TLS with a certificate that a relay issues.
     MutualTls {
         /// The name in the server's certificate.
         server_name: String,
@@ -181,7 +192,9 @@ impl<C: Consumer> Client<C> {
     }
 
     async fn open(&self, channel: Channel) -> Result<Stream, ClientError> {
-        let stream = Stream::open(channel, &self.subscriptions, self.options.node.to_node()).await?;
+        let stream =
+            Stream::open(channel, &self.subscriptions, self.options.node.to_node(), self.options.protocol)
+                .await?;
         self.status.opened();
         Ok(stream)
     }
@@ -292,6 +305,9 @@ impl ClientOptions {
         async move {
             match security {
                 Security::Plaintext => dial_plaintext(&address).await,
+                Security::Tls { server_name, trust_bundle, identity } => {
+                    dial_tls(&address, &server_name, &trust_bundle, identity.as_ref()).await
+                }
                 Security::MutualTls { server_name, trust_bundle, mut certificate } => {
                     let newest =
                         certificate.wait_for(Option::is_some).await.ok().and_then(|newest| newest.clone());
@@ -326,7 +342,7 @@ impl ClientOptions {
 impl Security {
     fn watch(&self) -> Option<CertificateWatch> {
         match self {
-            Self::Plaintext => None,
+            Self::Plaintext | Self::Tls { .. } => None,
             Self::MutualTls { certificate, .. } => {
                 let mut certificate = certificate.clone();
                 certificate.mark_unchanged();

@@ -20,6 +20,15 @@ pub enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of roots, a certificate or a key could not be read.
+    #[error("cannot read {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// TLS settings were refused.
     #[error("certificate or trust bundle cannot be used for tls")]
     Tls(#[source] tonic::transport::Error),

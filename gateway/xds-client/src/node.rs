@@ -4,8 +4,8 @@
 //! Who the client says it is.
 
 use gateway_xds_api::pb::envoy::config::core::v3::{Node, node::UserAgentVersionType};
-use gateway_xds_api::pb::google::protobuf::{Struct, Value, value::Kind};
-use std::collections::BTreeMap;
+use gateway_xds_api::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+use serde_json::Value as Json;
 
 /// `node.user_agent_name` of our gateway; the server then sends virtual hosts one by one.
 pub const GATEWAY_USER_AGENT: &str = "gatefleet-gateway";
@@ -18,17 +18,15 @@ pub struct NodeIdentity {
     /// The fleet, as `<namespace>/<name>`.
     pub cluster: String,
     /// Further facts for people who look at the server.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: serde_json::Map<String, Json>,
 }
 
 impl NodeIdentity {
     pub(crate) fn to_node(&self) -> Node {
-        let text = |value: &String| Value { kind: Some(Kind::StringValue(value.clone())) };
-        let fields = self.metadata.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         Node {
             id: self.id.clone(),
             cluster: self.cluster.clone(),
-            metadata: Some(Struct { fields }),
+            metadata: Some(structure(&self.metadata)),
             user_agent_name: GATEWAY_USER_AGENT.to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(
                 env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,4 +34,20 @@ impl NodeIdentity {
             ..Node::default()
         }
     }
+}
+
+fn structure(fields: &serde_json::Map<String, Json>) -> Struct {
+    Struct { fields: fields.iter().map(|(name, field)| (name.clone(), value(field))).collect() }
+}
+
+fn value(json: &Json) -> Value {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(truth) => Kind::BoolValue(*truth),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(list) => Kind::ListValue(ListValue { values: list.iter().map(value).collect() }),
+        Json::Object(fields) => Kind::StructValue(structure(fields)),
+    };
+    Value { kind: Some(kind) }
 }

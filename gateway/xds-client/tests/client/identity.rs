@@ -9,7 +9,7 @@ use crate::server::{AdsServer, within};
 use crate::streams::node;
 use gateway_xds_api::ResourceType::Cluster;
 use gateway_xds_client::{
-    Client, ClientOptions, IdentityError, IdentityOptions, RelayOptions, Security, Subscriptions,
+    Client, ClientOptions, IdentityError, IdentityOptions, Protocol, RelayOptions, Security, Subscriptions,
     WorkloadIdentity,
 };
 use rustls_pki_types::CertificateDer;
@@ -118,8 +118,13 @@ async fn the_stream_moves_to_a_renewed_certificate_before_the_old_one_is_left() 
         trust_bundle: files.path().join("ca.crt"),
         certificate: identity.watch(),
     };
-    let options =
-        ClientOptions { address: server.address.to_string(), node: node(), security, ask_again: HOUR };
+    let options = ClientOptions {
+        address: server.address.to_string(),
+        node: node(),
+        protocol: Protocol::Delta,
+        security,
+        ask_again: HOUR,
+    };
     let (recorder, _updates) = Recorder::new();
     let client = Client::new(options, Subscriptions::new(&[Cluster]), recorder);
     let cancel = CancellationToken::new();

@@ -7,7 +7,8 @@ use crate::consumer::Recorder;
 use crate::server::{AdsServer, within};
 use gateway_xds_api::ResourceType::{Cluster, ClusterLoadAssignment, Listener, VirtualHost};
 use gateway_xds_client::{
-    Client, ClientOptions, ClientStatus, NodeIdentity, Rejection, Security, StatusView, Subscriptions, Update,
+    Client, ClientOptions, ClientStatus, NodeIdentity, Protocol, Rejection, Security, StatusView,
+    Subscriptions, Update,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub fn node() -> NodeIdentity {
     NodeIdentity {
         id: "c/gateways/edge-1".into(),
         cluster: "gateways/edge".into(),
-        metadata: BTreeMap::new(),
+        metadata: serde_json::Map::new(),
     }
 }
 
@@ -39,6 +40,7 @@ async fn start(gate: Option<oneshot::Receiver<Vec<Rejection>>>) -> Running {
     let options = ClientOptions {
         address: server.address.to_string(),
         node: node(),
+        protocol: Protocol::Delta,
         security: Security::Plaintext,
         ask_again: Duration::from_millis(50),
     };
