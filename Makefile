@@ -9,7 +9,7 @@ PROFILES ?= GATEWAY-HTTP
 DIR ?= examples/quickstart
 export GATEFLEET_CACHE ?= $(HOME)/.cache/gatefleet
 
-.PHONY: help setup build up test lint fmt crds images clusters clusters-down kind-up e2e conformance bench bench-routes tools
+.PHONY: help setup build up test lint fmt crds images clusters clusters-down kind-up e2e conformance oracle bench bench-routes tools
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -52,6 +52,9 @@ e2e: setup build ## runs the end-to-end suites on real clusters (SUITE=name for 
 
 conformance: setup build ## runs the official Gateway API suite on a real cluster (PROFILES=GATEWAY-HTTP,...)
 	@tests/run conformance $(PROFILES)
+
+oracle: setup build ## compares the gateway with the real Envoy
+	@tests/run oracle
 
 bench: ## measures the gateway beside Envoy, nginx, HAProxy and a bare forwarder (QUICK=1; TESTS=h1,idle; PROFILE=1; BUILD=quick)
 	@tests/setup/setup.sh --bench

@@ -22,6 +22,7 @@ CI: dict[str, Suite] = {
     "oracle": oracle.run,
     "framing": attack.framing,
     "h2spec": attack.h2spec,
+    "control-planes": oracle.control_planes,
     **clusters.SUITES,
 }
 
@@ -65,6 +66,10 @@ def choose(what: str, rest: list[str]) -> dict[str, Suite]:
         return {what: lambda: peers.run(rest)}
     if what == "bench-routes":
         return {what: lambda: clusters.BENCHES[what](rest)} if what in clusters.BENCHES else {}
+    if what == "oracle-cases":
+        return {what: lambda: oracle.run_cases(rest)}
+    if what == "oracle-page":
+        return {what: oracle.page}
     return {what: CI[what]} if what in CI else {}
 
 

