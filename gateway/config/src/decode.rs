@@ -6,6 +6,7 @@
 //! A message is taken apart completely ([`fields!`]): a field that a new version of the API brings does not compile until somebody decides what
 //! becomes of it.
 
+pub(crate) mod access_log;
 pub(crate) mod action;
 pub(crate) mod client_certificate;
 pub(crate) mod cluster;
@@ -14,6 +15,7 @@ pub(crate) mod endpoints;
 pub(crate) mod filter_chains;
 pub(crate) mod filter_settings;
 pub(crate) mod filters;
+pub(crate) mod format;
 pub(crate) mod hash_policy;
 pub(crate) mod headers;
 pub(crate) mod health_check;

@@ -3,6 +3,7 @@
 
 //! Changes of headers (`HeaderValueOption`, `request_headers_to_remove` ...).
 
+use crate::Format;
 use http::{HeaderName, HeaderValue};
 
 /// Changes of one header block: removals first, then additions, as in Envoy.
@@ -55,31 +56,5 @@ pub enum HeaderFormat {
     /// The same for every request.
     Literal(HeaderValue),
     /// Put together for each request.
-    Parts(Box<[FormatPart]>),
-}
-
-/// A piece of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FormatPart {
-    /// Fixed text.
-    Text(Box<str>),
-    /// `%REQ(name)%` or `%REQ(name?other)%`.
-    RequestHeader {
-        /// The header that is read.
-        name: HeaderName,
-        /// Read where the first is absent.
-        fallback: Option<HeaderName>,
-    },
-    /// `%DOWNSTREAM_REMOTE_ADDRESS%`.
-    RemoteAddress,
-    /// `%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%`.
-    RemoteIp,
-    /// `%DOWNSTREAM_LOCAL_ADDRESS%`.
-    LocalAddress,
-    /// `%PROTOCOL%`.
-    Protocol,
-    /// `%UPSTREAM_HOST%`; empty on requests.
-    UpstreamHost,
-    /// `%RESPONSE_CODE%`; empty on requests.
-    ResponseCode,
+    Parts(Format),
 }

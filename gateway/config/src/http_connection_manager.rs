@@ -3,7 +3,7 @@
 
 //! How a listener speaks HTTP (`HttpConnectionManager`).
 
-use crate::{ClientCertificateHeader, HttpFilter, RouteTable, UpgradeRule};
+use crate::{AccessLogs, ClientCertificateHeader, HttpFilter, RouteTable, UpgradeRule};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub struct HttpConnectionManager {
     pub codec: Codec,
     /// Filters in order; the router is last.
     pub filters: Box<[HttpFilter]>,
-    /// Whether and how requests are logged.
-    pub access_log: Option<AccessLog>,
+    /// How requests are logged.
+    pub access_logs: Arc<AccessLogs>,
     /// Time limits.
     pub timeouts: HttpTimeouts,
     /// Size limits.
@@ -59,15 +59,6 @@ pub enum Codec {
     Http1,
     /// HTTP/2 only.
     Http2,
-}
-
-/// Where and how requests are logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    /// A path such as `/dev/stdout`.
-    pub path: Box<str>,
-    /// One JSON object on each line.
-    pub json: bool,
 }
 
 /// Time limits of a listener; none: no limit.

@@ -11,6 +11,7 @@
 //! - One bad resource never stops the others; the version of it that was good before keeps serving.
 //! - No I/O, no clock, no panic on any bytes.
 
+mod access_log;
 mod action;
 mod bootstrap;
 mod client_certificate;
@@ -20,6 +21,7 @@ mod diagnostics;
 mod endpoints;
 mod filter_chain;
 mod filters;
+mod format;
 mod fraction;
 mod hash_policy;
 mod header_mutation;
@@ -49,6 +51,9 @@ mod tcp_proxy;
 mod upstream_policy;
 mod virtual_host;
 
+pub use access_log::{
+    AccessLog, AccessLogs, Comparison, ComparisonKind, LogFilter, LogFormat, LogLine, LogSink,
+};
 pub use action::{
     Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule,
     WeightedCluster, WeightedClusters,
@@ -70,15 +75,17 @@ pub use filters::{
     QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules,
     RemoteJwks, Taken, TokenBucket, Users, audience,
 };
+pub use format::{
+    AddressOf, AddressPart, Command, Format, GrpcForm, JsonFormat, Operator, PeerField, Piece, Precision,
+    RequestHeader, TimePoint,
+};
 pub use fraction::Fraction;
 pub use hash_policy::{GeneratedCookie, HashPolicy, HashSource};
-pub use header_mutation::{
-    AppendAction, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,
-};
+pub use header_mutation::{AppendAction, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget};
 pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use http_connection_manager::{
-    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts,
-    PathOptions, RouteSource, StripPort, Underscores,
+    Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions,
+    RouteSource, StripPort, Underscores,
 };
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
 pub use jwks::{Curve, Jwk, Jwks, JwksError, KeyMaterial};

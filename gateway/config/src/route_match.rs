@@ -185,8 +185,9 @@ impl HeaderMatcher {
         }
     }
 
-    /// An absent header fails every condition but presence, inverted or not (Envoy, `HeaderMatcher.invert_match`).
-    fn test(&self, value: Option<&[u8]>) -> bool {
+    /// Whether the condition holds for a value. An absent header fails every condition but presence, inverted or not (Envoy, `HeaderMatcher.invert_match`).
+    #[must_use]
+    pub fn test(&self, value: Option<&[u8]>) -> bool {
         let value = if self.missing_as_empty { value.or(Some(b"")) } else { value };
         match (&self.value, value) {
             (ValueMatcher::Present(present), value) => (value.is_some() == *present) != self.invert,

@@ -35,6 +35,8 @@ pub struct TlsInfo {
     pub offered: Box<[Box<str>]>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
+    /// The cipher suite, under OpenSSL's name.
+    pub cipher: &'static str,
     /// The peer's certificate in DER, where one was asked for.
     pub peer_certificate: Option<Arc<[u8]>>,
     /// What it says of the peer.

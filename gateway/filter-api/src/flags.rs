@@ -65,33 +65,34 @@ impl ResponseFlags {
     /// The answer came from a cache.
     pub const RESPONSE_FROM_CACHE: Self = Self(1 << 25);
 
-    const NAMES: [(Self, &'static str); 26] = [
-        (Self::NO_HEALTHY_UPSTREAM, "UH"),
-        (Self::UPSTREAM_FAILURE, "UF"),
-        (Self::UPSTREAM_TIMEOUT, "UT"),
-        (Self::UPSTREAM_RESET, "UR"),
-        (Self::UPSTREAM_TERMINATION, "UC"),
-        (Self::UPSTREAM_OVERFLOW, "UO"),
-        (Self::NO_ROUTE, "NR"),
-        (Self::RETRY_LIMIT, "URX"),
-        (Self::DOWNSTREAM_TERMINATION, "DC"),
-        (Self::DOWNSTREAM_PROTOCOL_ERROR, "DPE"),
-        (Self::UPSTREAM_PROTOCOL_ERROR, "UPE"),
-        (Self::STREAM_IDLE_TIMEOUT, "SI"),
-        (Self::NO_CLUSTER, "NC"),
-        (Self::FAILED_LOCAL_HEALTH_CHECK, "LH"),
-        (Self::LOCAL_RESET, "LR"),
-        (Self::DELAY_INJECTED, "DI"),
-        (Self::FAULT_INJECTED, "FI"),
-        (Self::RATE_LIMITED, "RL"),
-        (Self::UNAUTHORIZED_EXTERNAL, "UAEX"),
-        (Self::RATE_LIMIT_SERVICE_ERROR, "RLSE"),
-        (Self::INVALID_ENVOY_HEADERS, "IH"),
-        (Self::DURATION_TIMEOUT, "DT"),
-        (Self::OVERLOAD, "OM"),
-        (Self::DNS_FAILURE, "DF"),
-        (Self::NO_FILTER_CONFIG, "NFCF"),
-        (Self::RESPONSE_FROM_CACHE, "RFCF"),
+    /// Short and long names, in Envoy's order.
+    const NAMES: [(Self, &'static str, &'static str); 26] = [
+        (Self::FAILED_LOCAL_HEALTH_CHECK, "LH", "FailedLocalHealthCheck"),
+        (Self::NO_HEALTHY_UPSTREAM, "UH", "NoHealthyUpstream"),
+        (Self::UPSTREAM_TIMEOUT, "UT", "UpstreamRequestTimeout"),
+        (Self::LOCAL_RESET, "LR", "LocalReset"),
+        (Self::UPSTREAM_RESET, "UR", "UpstreamRemoteReset"),
+        (Self::UPSTREAM_FAILURE, "UF", "UpstreamConnectionFailure"),
+        (Self::UPSTREAM_TERMINATION, "UC", "UpstreamConnectionTermination"),
+        (Self::UPSTREAM_OVERFLOW, "UO", "UpstreamOverflow"),
+        (Self::NO_ROUTE, "NR", "NoRouteFound"),
+        (Self::DELAY_INJECTED, "DI", "DelayInjected"),
+        (Self::FAULT_INJECTED, "FI", "FaultInjected"),
+        (Self::RATE_LIMITED, "RL", "RateLimited"),
+        (Self::UNAUTHORIZED_EXTERNAL, "UAEX", "UnauthorizedExternalService"),
+        (Self::RATE_LIMIT_SERVICE_ERROR, "RLSE", "RateLimitServiceError"),
+        (Self::DOWNSTREAM_TERMINATION, "DC", "DownstreamConnectionTermination"),
+        (Self::RETRY_LIMIT, "URX", "UpstreamRetryLimitExceeded"),
+        (Self::STREAM_IDLE_TIMEOUT, "SI", "StreamIdleTimeout"),
+        (Self::INVALID_ENVOY_HEADERS, "IH", "InvalidEnvoyRequestHeaders"),
+        (Self::DOWNSTREAM_PROTOCOL_ERROR, "DPE", "DownstreamProtocolError"),
+        (Self::RESPONSE_FROM_CACHE, "RFCF", "ResponseFromCacheFilter"),
+        (Self::NO_FILTER_CONFIG, "NFCF", "NoFilterConfigFound"),
+        (Self::DURATION_TIMEOUT, "DT", "DurationTimeout"),
+        (Self::UPSTREAM_PROTOCOL_ERROR, "UPE", "UpstreamProtocolError"),
+        (Self::NO_CLUSTER, "NC", "NoClusterFound"),
+        (Self::OVERLOAD, "OM", "OverloadManagerTerminated"),
+        (Self::DNS_FAILURE, "DF", "DnsResolutionFailed"),
     ];
 
     /// No flag.
@@ -101,6 +102,16 @@ impl ResponseFlags {
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Short names of the flags that are set, such as `UH`.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(_, name, _)| *name)
+    }
+
+    /// Long names of the flags that are set, such as `NoHealthyUpstream`.
+    pub fn long_names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(_, _, name)| *name)
     }
 }
 
@@ -120,7 +131,7 @@ impl BitOrAssign for ResponseFlags {
 
 impl fmt::Display for ResponseFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = Self::NAMES.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, name)| name);
+        let mut names = self.names();
         let Some(first) = names.next() else { return f.write_str("-") };
         f.write_str(first)?;
         names.try_for_each(|name| write!(f, ",{name}"))

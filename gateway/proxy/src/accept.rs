@@ -3,6 +3,7 @@
 
 //! From a new connection to its protocol: limit, PROXY protocol, filter chain, TLS, HTTP/1.1, HTTP/2 or plain bytes.
 
+use crate::cipher::cipher_name;
 use crate::client_stream::ClientStream;
 use crate::connection::{Connection, facts};
 use crate::downstream_io::{DownstreamIo, Replay, StreamState};
@@ -238,6 +239,7 @@ fn tls_info(session: &ServerConnection, hello: Hello) -> TlsInfo {
         } else {
             "TLSv1.3"
         },
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
         peer: certificate.and_then(peer::names).map(Arc::new),
         peer_certificate: certificate.map(Arc::from),
     }

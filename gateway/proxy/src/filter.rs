@@ -22,7 +22,7 @@ use gateway_filter_api::{
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -250,6 +250,11 @@ impl FilterStreams {
             }
         }
         Ok(hold)
+    }
+
+    /// What filters learned.
+    pub(crate) fn metadata(&self) -> Ref<'_, Metadata> {
+        Ref::map(self.state.borrow(), |state| &state.notes.metadata)
     }
 
     /// Keeps the response's head for the callbacks of its body.

@@ -22,6 +22,7 @@ mod rate_limit;
 mod rbac;
 
 pub(crate) use jwt_authn::JwksCache;
+pub(crate) use rbac::is as metadata_is;
 
 use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};

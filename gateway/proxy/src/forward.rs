@@ -7,13 +7,14 @@ use crate::affinity::Affinity;
 use crate::answer::{Answer, Failure, Source, from_filter, is_grpc};
 use crate::connection::Serving;
 use crate::deadline::Deadline;
+use crate::format::Values;
 use crate::idle::IdleTimer;
-use crate::mutations::{Values, apply_to_request, ordered, reads_request};
+use crate::mutations::{apply_to_request, ordered, reads_request};
 use crate::record::Record;
 use crate::request::is_bare;
 use crate::request_body::{BodySource, RequestBody};
 use crate::response_body::{Payload, UpstreamPayload};
-use crate::retry::{Attempt, Tries};
+use crate::retry::{Attempt, Tried, Tries};
 use crate::upgrade::Upgrade;
 use crate::{mirror, rewrite};
 use gateway_config::{
@@ -58,6 +59,7 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         policies => Affinity::of(policies, exchange.head, record.connection.info()),
     };
     exchange.change_head(record, cluster, known.protocol);
+    record.keep_changes(exchange.head);
     for copy in &exchange.forward.mirrors {
         mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
     }
@@ -67,6 +69,7 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
             exchange.switch(record, response)
         }
         Ok(response) => {
+            record.upstream_answered(response.version());
             let mut answer = exchange.answered(response, deadline, cluster);
             for cookie in affinity.cookies {
                 answer.head.headers.append(SET_COOKIE, cookie);
@@ -97,7 +100,13 @@ fn cluster_not_found<'a>(record: &mut Record, exchange: &Exchange<'a, '_>) -> An
 impl<'a> Exchange<'a, '_> {
     /// Header changes, host and path for the upstream.
     fn change_head(&mut self, record: &Record, cluster: &WeightedCluster, protocol: UpstreamProtocol) {
-        let values = Values { connection: record.connection.info(), upstream: None, status: None };
+        let (route, cluster_name) = (&*self.found.route.name, &*cluster.name);
+        let values = Values {
+            route: Some(route),
+            cluster: Some(cluster_name),
+            record: Some(record),
+            ..Values::of(record.connection.info())
+        };
         let (host, route) = (&self.found.virtual_host.request_headers, &self.found.route.request_headers);
         for mutations in ordered(
             &self.table.settings,
@@ -176,6 +185,9 @@ impl<'a> Exchange<'a, '_> {
                     return Err(Failure::TIMEOUT);
                 }
             };
+            if let Tried::Error(error) = &attempt {
+                record.keep_failure(error);
+            }
             match tries.judge(attempt, &picked, self.body.as_deref())? {
                 Attempt::Answered(response) => return Ok(response),
                 Attempt::Again(request) => unsent = request,

@@ -3,12 +3,13 @@
 
 //! The HTTP settings of a filter chain together with what a worker needs to serve by them.
 
-use crate::access_log::AccessLogSink;
+use crate::access_log::LogWriter;
 use crate::filters::{Native, Site};
 use crate::metrics::HttpMetrics;
 use crate::plugin::Plugin;
 use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
 use http::HeaderValue;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a worker serves a filter chain with.
@@ -18,8 +19,8 @@ pub(crate) struct HttpSettings {
     pub(crate) http: Arc<HttpConnectionManager>,
     /// Numbers of this worker for its `stat_prefix`.
     pub(crate) metrics: Arc<HttpMetrics>,
-    /// None: requests are not logged.
-    pub(crate) log: Option<Arc<AccessLogSink>>,
+    /// In the order of the configuration; none where a log can not be opened.
+    pub(crate) logs: Box<[Option<Rc<LogWriter>>]>,
     /// Value of the `server` header; none: the upstream's stays.
     pub(crate) server: Option<HeaderValue>,
     /// In order, without the router.
@@ -50,7 +51,7 @@ impl HttpSettings {
     pub(crate) fn new(
         http: &Arc<HttpConnectionManager>,
         metrics: Arc<HttpMetrics>,
-        log: Option<Arc<AccessLogSink>>,
+        logs: Box<[Option<Rc<LogWriter>>]>,
         site: Site<'_>,
         mut plugin: impl FnMut(&str, &Arc<WasmFilter>) -> Plugin,
     ) -> Self {
@@ -67,7 +68,7 @@ impl HttpSettings {
             filters: filters.collect(),
             http: Arc::clone(http),
             metrics,
-            log,
+            logs,
             server: http.server_name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()),
         }
     }

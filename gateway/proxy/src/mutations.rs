@@ -3,27 +3,15 @@
 
 //! Header changes of routes, virtual hosts, tables and clusters: removals first, then additions, as in Envoy.
 
-use crate::access_log::protocol_text;
+use crate::client_address::client_address;
+use crate::format::{LiveHeaders, Values, write_text};
 use gateway_config::{
-    AppendAction, EndpointAddress, FormatPart, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget,
+    AddressOf, AppendAction, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget, Operator,
     TableSettings,
 };
-use gateway_filter_api::{ConnectionInfo, RequestHead, ResponseHead, is_authority};
-use http::header::{Entry, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use std::borrow::Cow;
-use std::fmt::Write;
-
-/// What substitution commands read.
-#[derive(Debug)]
-pub(crate) struct Values<'a> {
-    /// The connection.
-    pub(crate) connection: &'a ConnectionInfo,
-    /// The endpoint, once one answered.
-    pub(crate) upstream: Option<&'a EndpointAddress>,
-    /// The status of the answer.
-    pub(crate) status: Option<StatusCode>,
-}
+use gateway_filter_api::{RequestHead, ResponseHead, is_authority};
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The changes for one request in the order of their effect: a cluster's and a route's before the virtual host's before the table's,
 /// or the other way round where the table says so.
@@ -47,7 +35,7 @@ pub(crate) fn apply_to_request(head: &mut RequestHead, mutations: &HeaderMutatio
         head.headers.remove(name);
     }
     for addition in &mutations.add {
-        let Some(value) = value_of(addition, head, values) else { continue };
+        let Some(value) = value_of(addition, head, None, values) else { continue };
         match &addition.target {
             HeaderTarget::Header(name) => put(&mut head.headers, name, value, addition.action),
             HeaderTarget::Authority
@@ -72,7 +60,7 @@ pub(crate) fn apply_to_response(
     }
     for addition in &mutations.add {
         if let HeaderTarget::Header(name) = &addition.target
-            && let Some(value) = value_of(addition, request, values)
+            && let Some(value) = value_of(addition, request, Some(&head.headers), values)
         {
             put(&mut head.headers, name, value, addition.action);
         }
@@ -83,8 +71,14 @@ pub(crate) fn apply_to_response(
 pub(crate) fn reads_request(mutations: &HeaderMutations) -> bool {
     mutations.add.iter().any(|addition| match &addition.value {
         HeaderFormat::Literal(_) => false,
-        HeaderFormat::Parts(parts) => {
-            parts.iter().any(|part| matches!(part, FormatPart::RequestHeader { .. }))
+        HeaderFormat::Parts(format) => {
+            format.commands().any(|command| command.operator.request_headers().next().is_some())
+                || format.commands().any(|command| {
+                    matches!(
+                        command.operator,
+                        Operator::StreamId | Operator::TraceId | Operator::Address(AddressOf::Client, _)
+                    )
+                })
         }
     })
 }
@@ -111,47 +105,26 @@ fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: A
 }
 
 /// The value to write; none where it is empty and must not be.
-fn value_of(addition: &HeaderAddition, request: &RequestHead, values: &Values<'_>) -> Option<HeaderValue> {
+fn value_of(
+    addition: &HeaderAddition,
+    request: &RequestHead,
+    response: Option<&HeaderMap>,
+    values: &Values<'_>,
+) -> Option<HeaderValue> {
     match &addition.value {
         HeaderFormat::Literal(value) => Some(value.clone()),
-        HeaderFormat::Parts(parts) => {
+        HeaderFormat::Parts(format) => {
+            let headers = LiveHeaders { request, response };
+            let client = values.record.map(|record| {
+                let peer = record.connection.info().remote.ip().to_canonical();
+                client_address(&request.headers, peer, record.serving.settings.http.forwarding)
+            });
             let mut text = Vec::new();
-            for part in parts {
-                text.extend_from_slice(&part_value(part, request, values));
-            }
+            write_text(&mut text, format, &Values { headers: Some(&headers), client, ..*values }, "");
             if text.is_empty() && !addition.keep_empty {
                 return None;
             }
             HeaderValue::from_bytes(&text).ok()
-        }
-    }
-}
-
-fn part_value<'a>(part: &'a FormatPart, request: &'a RequestHead, values: &Values<'_>) -> Cow<'a, [u8]> {
-    let owned = |arguments: std::fmt::Arguments<'_>| {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = text.write_fmt(arguments);
-        Cow::Owned(text.into_bytes())
-    };
-    match part {
-        FormatPart::Text(text) => Cow::Borrowed(text.as_bytes()),
-        FormatPart::RequestHeader { name, fallback } => {
-            let read = |name: &HeaderName| {
-                if name == HOST { Some(&request.authority) } else { request.headers.get(name) }
-            };
-            let value = read(name).or_else(|| fallback.as_ref().and_then(read));
-            Cow::Borrowed(value.map(HeaderValue::as_bytes).unwrap_or_default())
-        }
-        FormatPart::RemoteAddress => owned(format_args!("{}", values.connection.remote)),
-        FormatPart::RemoteIp => owned(format_args!("{}", values.connection.remote.ip())),
-        FormatPart::LocalAddress => owned(format_args!("{}", values.connection.local)),
-        FormatPart::Protocol => Cow::Borrowed(protocol_text(request.version).as_bytes()),
-        FormatPart::UpstreamHost => {
-            values.upstream.map_or(Cow::Borrowed(&[]), |address| owned(format_args!("{address}")))
-        }
-        FormatPart::ResponseCode => {
-            values.status.map_or(Cow::Borrowed(&[]), |status| owned(format_args!("{}", status.as_u16())))
         }
     }
 }

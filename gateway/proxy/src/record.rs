@@ -3,19 +3,20 @@
 
 //! What is kept about a request until it is over, then counted and logged; exactly once, however it ends.
 
-use crate::access_log::AccessLogEntry;
+use crate::access_log::{Kept, is_wanted};
 use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
+use crate::format::{Values, write_json, write_text};
 use crate::request_body::BodySource;
-use gateway_config::EndpointAddress;
+use gateway_config::{EndpointAddress, LogLine, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
 use gateway_upstream::{HostState, clock};
-use http::header::USER_AGENT;
-use http::{HeaderValue, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode, Version};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// The record of one request. Dropping it ends the request.
@@ -34,7 +35,20 @@ pub(crate) struct Record {
     pub(crate) complete: bool,
     pub(crate) body: Option<Rc<BodySource>>,
     pub(crate) streams: Option<Rc<FilterStreams>>,
-    entry: Option<Box<AccessLogEntry>>,
+    /// What the upstream spoke.
+    pub(crate) upstream_version: Option<Version>,
+    /// Why an attempt got no answer, for the log.
+    pub(crate) upstream_failure: Option<Box<str>>,
+    times: Times,
+    kept: Option<Box<Kept>>,
+}
+
+/// Points in time on a request's way, counted from its start.
+#[derive(Debug, Default)]
+struct Times {
+    upstream_start: Option<Duration>,
+    response_start: Option<Duration>,
+    answer_start: Option<Duration>,
 }
 
 impl Record {
@@ -64,58 +78,141 @@ impl Record {
             complete: false,
             body: None,
             streams: None,
-            entry: None,
+            upstream_version: None,
+            upstream_failure: None,
+            times: Times::default(),
+            kept: None,
         })
     }
 
-    /// Keeps what the access log shows of the client's request, where there is a log.
+    /// Keeps what access logs show of the client's request, where there are logs.
     pub(crate) fn keep_request(&mut self, head: &RequestHead) {
-        if self.serving.settings.log.is_none() {
-            return;
+        let settings = &self.serving.settings;
+        if !settings.logs.is_empty() {
+            let peer = self.connection.info().remote.ip().to_canonical();
+            self.kept = Some(Kept::new(&settings.http.access_logs, head, peer, settings.http.forwarding));
         }
-        let info = self.connection.info();
-        self.entry = Some(Box::new(AccessLogEntry {
-            start: SystemTime::now(),
-            method: head.method.clone(),
-            path: head.path.clone(),
-            protocol: head.version,
-            authority: head.authority.clone(),
-            remote: info.remote,
-            server_name: info.tls.as_ref().and_then(|tls| tls.server_name.clone()),
-            forwarded_for: head.headers.get("x-forwarded-for").cloned(),
-            user_agent: head.headers.get(USER_AGENT).cloned(),
-            request_id: head.headers.get("x-request-id").cloned(),
-            ..AccessLogEntry::default()
-        }));
     }
 
     /// Keeps as much of a request that could not be read as there is.
-    pub(crate) fn keep_unread(&mut self, method: http::Method, version: Version) {
-        if self.serving.settings.log.is_some() {
-            let remote = self.connection.info().remote;
-            let authority = HeaderValue::from_static("");
-            self.entry = Some(Box::new(AccessLogEntry {
-                start: SystemTime::now(),
-                method,
-                protocol: version,
-                authority,
-                remote,
-                ..AccessLogEntry::default()
-            }));
+    pub(crate) fn keep_unread(&mut self, method: http::Method, path: Option<PathAndQuery>, version: Version) {
+        let settings = &self.serving.settings;
+        if !settings.logs.is_empty() {
+            self.kept = Some(Kept::unread(&settings.http.access_logs, method, path, version));
         }
     }
 
     /// Keeps the name of the route that was found.
     pub(crate) fn keep_route(&mut self, name: &str) {
-        if let Some(entry) = &mut self.entry {
-            entry.route_name = Some(name.into());
+        if let Some(kept) = &mut self.kept {
+            kept.route = Some(name.into());
         }
     }
 
     /// Keeps the name of the cluster that was chosen.
     pub(crate) fn keep_cluster(&mut self, name: &str) {
-        if let Some(entry) = &mut self.entry {
-            entry.upstream_cluster = Some(name.into());
+        if let Some(kept) = &mut self.kept {
+            kept.cluster = Some(name.into());
+        }
+    }
+
+    /// The request goes upstream like this from now on.
+    pub(crate) fn keep_changes(&mut self, head: &RequestHead) {
+        self.times.upstream_start = self.kept.is_some().then(|| self.start.elapsed());
+        if let Some(kept) = &mut self.kept {
+            kept.changed(head);
+        }
+    }
+
+    /// An upstream answered.
+    pub(crate) fn upstream_answered(&mut self, version: Version) {
+        if self.kept.is_some() {
+            self.times.response_start = Some(self.start.elapsed());
+            self.upstream_version = Some(version);
+        }
+    }
+
+    /// An attempt got no answer.
+    pub(crate) fn keep_failure(&mut self, error: &dyn std::error::Error) {
+        if self.kept.is_some() {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.upstream_failure = Some(format!("{error}{cause}").into());
+        }
+    }
+
+    /// The answer's head as it goes to the client.
+    pub(crate) fn keep_answer(&mut self, headers: &HeaderMap) {
+        if let Some(kept) = &mut self.kept {
+            self.times.answer_start = Some(self.start.elapsed());
+            kept.answered(headers);
+        }
+    }
+
+    /// The answer's trailers.
+    pub(crate) fn keep_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(kept) = &mut self.kept {
+            kept.ended(trailers);
+        }
+    }
+
+    /// Body bytes from the client.
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.received())
+    }
+
+    /// How long the upstream took for the head of its answer.
+    pub(crate) fn service_time(&self) -> Option<Duration> {
+        self.times.response_start?.checked_sub(self.times.upstream_start?)
+    }
+
+    /// A point in time, counted from the start; `end` is the request's.
+    pub(crate) fn at(&self, point: TimePoint, end: Option<Duration>) -> Option<Duration> {
+        let received = || match &self.body {
+            None => Some(Duration::ZERO),
+            Some(body) => body.ended_at().map(|at| at.saturating_duration_since(self.start)),
+        };
+        match point {
+            TimePoint::RequestStart => Some(Duration::ZERO),
+            TimePoint::RequestEnd => received(),
+            TimePoint::UpstreamStart => self.times.upstream_start,
+            TimePoint::UpstreamSent => Some(received()?.max(self.times.upstream_start?)),
+            TimePoint::ResponseStart => self.times.response_start,
+            TimePoint::ResponseEnd => self.times.response_start.and(end),
+            TimePoint::AnswerStart => self.times.answer_start,
+            TimePoint::AnswerEnd => end,
+        }
+    }
+
+    /// Writes the request's lines.
+    fn log(&self, kept: &Kept, duration: Duration) {
+        let settings = &self.serving.settings;
+        let metadata = self.streams.as_ref().map(|streams| streams.metadata());
+        let values = Values {
+            headers: Some(kept),
+            upstream: self.upstream.as_ref().map(|host| host.address()),
+            status: StatusCode::from_u16(self.status).ok(),
+            route: kept.route.as_deref(),
+            cluster: kept.cluster.as_deref(),
+            metadata: metadata.as_deref(),
+            record: Some(self),
+            client: kept.client,
+            start: Some(kept.start),
+            duration: Some(duration),
+            ..Values::of(self.connection.info())
+        };
+        for (log, writer) in settings.http.access_logs.logs.iter().zip(&settings.logs) {
+            let Some(writer) = writer else { continue };
+            if log.filter.as_ref().is_some_and(|filter| !is_wanted(filter, &values, self)) {
+                continue;
+            }
+            let omit = log.format.omit_empty;
+            writer.line(|out| match &log.format.line {
+                LogLine::Text(format) => write_text(out, format, &values, if omit { "" } else { "-" }),
+                LogLine::Json(format) => {
+                    write_json(out, format, &values, omit);
+                    out.push(b'\n');
+                }
+            });
         }
     }
 
@@ -141,8 +238,8 @@ impl Drop for Record {
         if let Some(streams) = &self.streams {
             self.flags |= streams.flags();
         }
-        let bytes_received = self.body.as_ref().map_or(0, |body| body.received());
-        if let Some(streams) = self.streams.take() {
+        let bytes_received = self.bytes_received();
+        if let Some(streams) = &self.streams {
             let log = RequestLog {
                 start: SystemTime::now() - duration,
                 duration,
@@ -157,16 +254,8 @@ impl Drop for Record {
             };
             streams.on_log(&log);
         }
-        if let (Some(mut entry), Some(log)) = (self.entry.take(), &self.serving.settings.log) {
-            entry.duration = duration;
-            entry.status = self.status;
-            entry.flags = self.flags;
-            entry.details = self.details.take();
-            entry.bytes_received = bytes_received;
-            entry.bytes_sent = self.bytes_sent;
-            entry.upstream_host = self.upstream.take();
-            entry.upstream_attempts = self.attempts;
-            log.log(entry);
+        if let Some(kept) = self.kept.take() {
+            self.log(&kept, duration);
         }
     }
 }

@@ -11,9 +11,10 @@
 use crate::answer::{Answer, Failure, Source, from_filter, is_grpc, local, redirect};
 use crate::connection::{Connection, Serving};
 use crate::filter::{self, BodyRun, Direction, FilterStreams, Filtered, PendingBody};
+use crate::format::Values;
 use crate::forward::{self, Exchange};
 use crate::head_guard::Refusal;
-use crate::mutations::{Values, apply_to_response, ordered};
+use crate::mutations::{apply_to_response, ordered};
 use crate::normalise::{Normalised, Refused, normalise};
 use crate::record::Record;
 use crate::request_body::BodySource;
@@ -52,11 +53,12 @@ async fn answer<'a>(
     let settings = &*serving.settings;
     let (parts, incoming) = request.into_parts();
     let (method, version) = (parts.method.clone(), parts.version);
+    let path = if settings.logs.is_empty() { None } else { parts.uri.path_and_query().cloned() };
     let Normalised { mut head, upgrade: protocol } =
         match normalise(parts, &settings.http, &record.connection) {
             Ok(normalised) => normalised,
             Err(refused) => {
-                record.keep_unread(method, version);
+                record.keep_unread(method, path, version);
                 return refuse(record, refused);
             }
         };
@@ -161,10 +163,17 @@ async fn respond_phases<'a>(
         Source::Cluster(cluster) => Some(&cluster.response_headers),
     };
     if let Some(cluster) = cluster {
+        let cluster_name = match answer.source {
+            Source::Cluster(cluster) => Some(&*cluster.name),
+            _ => None,
+        };
         let values = Values {
-            connection: record.connection.info(),
             upstream: record.upstream.as_ref().map(|host| host.address()),
             status: Some(answer.head.status),
+            route: Some(&found.route.name),
+            cluster: cluster_name,
+            record: Some(record),
+            ..Values::of(record.connection.info())
         };
         let (host, route) = (&found.virtual_host.response_headers, &found.route.response_headers);
         for mutations in ordered(&table.settings, &table.settings.response_headers, host, route, cluster) {

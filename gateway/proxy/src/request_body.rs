@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Why a body ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,7 @@ pub(crate) struct BodySource {
     state: RefCell<State>,
     received: Cell<u64>,
     done: Cell<bool>,
+    ended_at: Cell<Option<Instant>>,
     ended: Notify,
 }
 
@@ -89,6 +91,7 @@ impl BodySource {
             state: RefCell::new(state),
             received: Cell::new(received),
             done: Cell::new(done),
+            ended_at: Cell::new(done.then(Instant::now)),
             ended: Notify::new(),
         })
     }
@@ -96,6 +99,11 @@ impl BodySource {
     /// Bytes that came from the client.
     pub(crate) fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// When the client had sent all of it.
+    pub(crate) fn ended_at(&self) -> Option<Instant> {
+        self.ended_at.get()
     }
 
     /// Whether another attempt can send it from the start.
@@ -243,6 +251,7 @@ impl BodySource {
 
     fn finish(&self) {
         self.done.set(true);
+        self.ended_at.set(Some(Instant::now()));
         self.ended.notify_waiters();
     }
 

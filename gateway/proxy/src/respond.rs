@@ -32,6 +32,7 @@ pub(crate) fn respond(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = status.as_u16();
+    record.keep_answer(&headers);
     let bodiless =
         head_only || tunnel || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if let Payload::Full(body) = &payload

@@ -117,6 +117,8 @@ impl ResponseBody {
     fn passed(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.record.bytes_sent += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.record.keep_trailers(trailers);
         }
         self.record.complete = payload_ended(&self.payload);
     }

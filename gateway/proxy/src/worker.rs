@@ -5,7 +5,7 @@
 //! workers but configuration, counters and limits.
 
 use crate::accept;
-use crate::access_log::AccessLogs;
+use crate::access_log::{AccessLogs, WorkerLogs};
 use crate::filters::{JwksCache, Site};
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
@@ -14,7 +14,7 @@ use crate::options::{Limits, ProxyOptions};
 use crate::plugin::{Factories, Plugin};
 use crate::request_body::RequestBody;
 use crate::tls::TicketKeys;
-use gateway_config::{HttpConnectionManager, Listener, Snapshot};
+use gateway_config::{AccessLog, HttpConnectionManager, Listener, LogSink, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -95,6 +95,7 @@ pub(crate) struct Worker {
     leaving: RefCell<Vec<Rc<ListenerState>>>,
     /// By address in memory; the entry holds what the address is of.
     settings: RefCell<HashMap<usize, Rc<HttpSettings>>>,
+    logs: Rc<WorkerLogs>,
 }
 
 /// Runs a worker until its commands end.
@@ -113,7 +114,9 @@ pub(crate) async fn run(
         listeners: RefCell::default(),
         leaving: RefCell::default(),
         settings: RefCell::default(),
+        logs: Rc::default(),
     });
+    spawn_local(Rc::clone(&worker.logs).flush());
     while let Some(command) = commands.recv().await {
         match command {
             Command::Install(change, done) => {
@@ -161,16 +164,14 @@ impl Worker {
         if let Some(found) = self.settings.borrow().get(&key) {
             return Rc::clone(found);
         }
-        let log = http.access_log.as_ref().and_then(|log| match self.shared.logs.sink(&log.path) {
-            Ok(sink) => Some(sink),
-            Err(error) => {
-                tracing::error!(path = %log.path, %error, "access log can not be opened");
-                None
-            }
-        });
+        let writer = |log: &AccessLog| {
+            let LogSink::File(path) = &log.sink;
+            self.logs.writer(path, &self.shared.logs)
+        };
+        let logs = http.access_logs.logs.iter().map(writer).collect();
         let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
         let site = Site { stat_prefix: &http.stat_prefix, filters: &http.filters, metrics: &self.metrics };
-        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), log, site, plugin));
+        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), logs, site, plugin));
         self.settings.borrow_mut().insert(key, Rc::clone(&made));
         made
     }

@@ -3,30 +3,24 @@
 
 //! Decodes the HTTP settings of a listener.
 
+use crate::decode::access_log::access_logs;
 use crate::decode::client_certificate::client_certificate;
 use crate::decode::http_filter::http_filters;
 use crate::decode::route_table::route_table;
 use crate::decode::tls::over_ads;
-use crate::decode::{Fault, Scope, fields, number, truth, type_name};
+use crate::decode::{Fault, Scope, fields, number, truth};
 use crate::http_connection_manager::{
-    AccessLog, Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts,
-    PathOptions, RouteSource, StripPort, Underscores,
+    Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions,
+    RouteSource, StripPort, Underscores,
 };
 use crate::{RouteTable, UpgradeRule};
-use gateway_xds_api::pb::envoy::config::accesslog::v3::{self as log_pb, access_log};
 use gateway_xds_api::pb::envoy::config::core::v3::{
-    self as core, http_protocol_options::HeadersWithUnderscoresAction, substitution_format_string,
-};
-use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::{
-    FileAccessLog, file_access_log::AccessLogFormat,
-};
-use gateway_xds_api::pb::envoy::extensions::access_loggers::stream::v3::{
-    StdoutAccessLog, stdout_access_log,
+    self as core, http_protocol_options::HeadersWithUnderscoresAction,
 };
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     self as pb, http_connection_manager as manager,
 };
-use gateway_xds_api::unpack;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The HTTP settings of a filter chain.
@@ -88,7 +82,7 @@ pub(crate) fn connection_manager(
         routes: routes(scope, route_specifier)?,
         codec: codec(scope, codec_type)?,
         filters: self::http_filters(scope, http_filters)?,
-        access_log: access_logs(scope, access_log)?,
+        access_logs: Arc::new(access_logs(scope, access_log)?),
         timeouts,
         limits,
         path: path_options(
@@ -275,48 +269,4 @@ fn upgrade(scope: &mut Scope, config: manager::UpgradeConfig) -> Result<UpgradeR
     let manager::UpgradeConfig { upgrade_type, filters, enabled } = config;
     scope.unused("filters", &filters);
     Ok(UpgradeRule { protocol: upgrade_type.to_ascii_lowercase().into(), enabled: truth(enabled, true) })
-}
-
-/// One access log; more of them have no effect.
-fn access_logs(scope: &mut Scope, logs: Vec<log_pb::AccessLog>) -> Result<Option<AccessLog>, Fault> {
-    let mut decoded = scope.each("access_log", logs, access_log)?.into_iter().flatten();
-    let first = decoded.next();
-    if decoded.next().is_some() {
-        scope.warn("access_log", "only the first log is written");
-    }
-    Ok(first)
-}
-
-#[allow(deprecated, reason = "older forms of formats are still sent")]
-fn access_log(scope: &mut Scope, log: log_pb::AccessLog) -> Result<Option<AccessLog>, Fault> {
-    let log_pb::AccessLog { name: _, filter, config_type } = log;
-    scope.unused("filter", &filter);
-    let access_log::ConfigType::TypedConfig(any) = scope.required("typed_config", config_type)?;
-    let json_string = |format: &Option<core::SubstitutionFormatString>| {
-        matches!(
-            format.as_ref().and_then(|f| f.format.as_ref()),
-            Some(substitution_format_string::Format::JsonFormat(_))
-        )
-    };
-    match type_name(&any) {
-        "envoy.extensions.access_loggers.file.v3.FileAccessLog" => {
-            let FileAccessLog { path, access_log_format } =
-                unpack(&any).map_err(|error| scope.fault(error))?;
-            let json = match access_log_format {
-                Some(AccessLogFormat::JsonFormat(_) | AccessLogFormat::TypedJsonFormat(_)) => true,
-                Some(AccessLogFormat::LogFormat(format)) => json_string(&Some(format)),
-                Some(AccessLogFormat::Format(_)) | None => false,
-            };
-            Ok(Some(AccessLog { path: path.into(), json }))
-        }
-        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" => {
-            let StdoutAccessLog { access_log_format } = unpack(&any).map_err(|error| scope.fault(error))?;
-            let json = matches!(access_log_format, Some(stdout_access_log::AccessLogFormat::LogFormat(format)) if json_string(&Some(format.clone())));
-            Ok(Some(AccessLog { path: "/dev/stdout".into(), json }))
-        }
-        other => {
-            scope.warn("typed_config", format_args!("the access log {other} has no effect in this gateway"));
-            Ok(None)
-        }
-    }
 }

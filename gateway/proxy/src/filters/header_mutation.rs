@@ -3,7 +3,8 @@
 
 //! Header and query changes at a filter's place in the chain.
 
-use crate::mutations::{Values, apply_to_request, apply_to_response};
+use crate::format::Values;
+use crate::mutations::{apply_to_request, apply_to_response};
 use gateway_config::{HeaderMutation, Mutations, QueryMutation, StringMatcher};
 use gateway_filter_api::{FilterContext, HttpFilter, Outcome};
 use http::uri::PathAndQuery;
@@ -16,7 +17,11 @@ pub(crate) struct Mutate(pub(crate) Box<[Arc<Mutations>]>);
 
 impl HttpFilter for Mutate {
     fn on_request_headers(&mut self, context: &mut FilterContext<'_>, _end_of_stream: bool) -> Outcome {
-        let values = Values { connection: context.connection, upstream: None, status: None };
+        let values = Values {
+            route: Some(context.route),
+            metadata: Some(context.metadata),
+            ..Values::of(context.connection)
+        };
         for mutations in &self.0 {
             for mutation in &mutations.request {
                 match mutation {
@@ -42,7 +47,12 @@ impl HttpFilter for Mutate {
 
     fn on_response_headers(&mut self, context: &mut FilterContext<'_>, _end_of_stream: bool) -> Outcome {
         let Some(response) = &mut context.response else { return Outcome::Continue };
-        let values = Values { connection: context.connection, upstream: None, status: Some(response.status) };
+        let values = Values {
+            status: Some(response.status),
+            route: Some(context.route),
+            metadata: Some(context.metadata),
+            ..Values::of(context.connection)
+        };
         for mutation in self.0.iter().flat_map(|mutations| &mutations.response) {
             match mutation {
                 HeaderMutation::Change(change) => {

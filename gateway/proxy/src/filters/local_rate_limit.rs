@@ -4,7 +4,8 @@
 //! A rate limit that this process keeps alone, over all its workers.
 
 use super::Counter;
-use crate::mutations::{Values, apply_to_request, apply_to_response};
+use crate::format::Values;
+use crate::mutations::{apply_to_request, apply_to_response};
 use bytes::Bytes;
 use gateway_config::{LocalRateLimit, Taken};
 use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome, ResponseFlags, ResponseHead};
@@ -48,8 +49,12 @@ impl Limit {
 
     fn refuse(&self, context: &FilterContext<'_>, taken: Taken) -> Box<LocalResponse> {
         let mut head = ResponseHead { status: self.config.status, headers: HeaderMap::new() };
-        let values =
-            Values { connection: context.connection, upstream: None, status: Some(self.config.status) };
+        let values = Values {
+            status: Some(self.config.status),
+            route: Some(context.route),
+            metadata: Some(context.metadata),
+            ..Values::of(context.connection)
+        };
         apply_to_response(&mut head, context.request, &self.config.response_headers, &values);
         if self.config.retry_after {
             head.headers.insert(RETRY_AFTER, HeaderValue::from(seconds(taken)));
@@ -88,7 +93,11 @@ impl HttpFilter for Limit {
         }
         self.counters.rate_limited.increment();
         if !self.config.enforced.accepts(rand::random()) {
-            let values = Values { connection: context.connection, upstream: None, status: None };
+            let values = Values {
+                route: Some(context.route),
+                metadata: Some(context.metadata),
+                ..Values::of(context.connection)
+            };
             apply_to_request(context.request, &self.config.not_enforced_headers, &values);
             return Outcome::Continue;
         }

@@ -10,7 +10,8 @@ use super::awaited::Awaited;
 use super::{Counter, Site};
 use crate::callout::{Callout, GrpcError};
 use crate::connection::Connection;
-use crate::mutations::{Values, apply_to_response};
+use crate::format::Values;
+use crate::mutations::apply_to_response;
 use crate::protobuf_json::to_json;
 use crate::routing::Routing;
 use crate::service_changes::{ChangeAction, HeaderChange};
@@ -157,7 +158,12 @@ impl Limit {
         if config.mark_refusals {
             head.headers.insert(RATE_LIMITED.clone(), HeaderValue::from_static("true"));
         }
-        let values = Values { connection: context.connection, upstream: None, status: Some(config.status) };
+        let values = Values {
+            status: Some(config.status),
+            route: Some(context.route),
+            metadata: Some(context.metadata),
+            ..Values::of(context.connection)
+        };
         apply_to_response(&mut head, context.request, &config.response_headers, &values);
         told.apply(&mut head);
         if config.retry_after && config.status == StatusCode::TOO_MANY_REQUESTS {

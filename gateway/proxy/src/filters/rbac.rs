@@ -150,7 +150,8 @@ fn has(metadata: &Metadata, matcher: &MetadataMatcher) -> bool {
     is(found, &matcher.value) != matcher.invert
 }
 
-fn is(found: Option<&Value>, wanted: &MetadataValue) -> bool {
+/// Whether a value is as wanted.
+pub(crate) fn is(found: Option<&Value>, wanted: &MetadataValue) -> bool {
     match (wanted, found) {
         (MetadataValue::Present(present), found) => found.is_some() == *present,
         (MetadataValue::OneOf(wanted), found) => wanted.iter().any(|wanted| is(found, wanted)),

@@ -8,8 +8,8 @@ use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use gateway_xds_api::pb::envoy::config::cluster::v3::{Cluster, cluster};
 use gateway_xds_api::pb::envoy::config::core::v3::{
-    Address, DataSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress, TransportSocket, address,
-    data_source, socket_address, transport_socket,
+    Address, DataSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress, SubstitutionFormatString,
+    TransportSocket, address, data_source, socket_address, substitution_format_string, transport_socket,
 };
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -20,7 +20,7 @@ use gateway_xds_api::pb::envoy::config::listener::v3::{
 use gateway_xds_api::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action, route_match,
 };
-use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
+use gateway_xds_api::pb::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_connection_manager, http_filter,
@@ -31,7 +31,9 @@ use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
 use gateway_xds_api::pb::envoy::extensions::upstreams::http::v3::{
     self as upstream_http, http_protocol_options,
 };
-use gateway_xds_api::pb::google::protobuf::{Any, BoolValue, Duration as PbDuration};
+use gateway_xds_api::pb::google::protobuf::{
+    Any, BoolValue, Duration as PbDuration, Struct, Value, value::Kind,
+};
 use prost::{Message, Name};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -219,6 +221,38 @@ pub(crate) fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
 
 pub(crate) fn log_to(path: &std::path::Path) -> AccessLog {
     let file = FileAccessLog { path: path.to_str().unwrap().to_owned(), ..Default::default() };
+    AccessLog {
+        name: "envoy.access_loggers.file".to_owned(),
+        config_type: Some(access_log::ConfigType::TypedConfig(any(&file))),
+        ..Default::default()
+    }
+}
+
+/// A log with the fields that tests look at.
+pub(crate) fn json_log(path: &std::path::Path) -> AccessLog {
+    let fields = [
+        ("method", "%REQ(:METHOD)%"),
+        ("path", "%REQ(:PATH)%"),
+        ("response_code", "%RESPONSE_CODE%"),
+        ("response_flags", "%RESPONSE_FLAGS%"),
+        ("route_name", "%ROUTE_NAME%"),
+        ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+        ("bytes_received", "%BYTES_RECEIVED%"),
+        ("bytes_sent", "%BYTES_SENT%"),
+        ("upstream_host", "%UPSTREAM_HOST%"),
+        ("user_agent", "%REQ(USER-AGENT)%"),
+        ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ];
+    let value = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let fields = fields.map(|(name, operator)| (name.to_owned(), value(operator)));
+    let format = SubstitutionFormatString {
+        format: Some(substitution_format_string::Format::JsonFormat(Struct { fields: fields.into() })),
+        ..Default::default()
+    };
+    let file = FileAccessLog {
+        path: path.to_str().unwrap().to_owned(),
+        access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(format)),
+    };
     AccessLog {
         name: "envoy.access_loggers.file".to_owned(),
         config_type: Some(access_log::ConfigType::TypedConfig(any(&file))),

@@ -9,6 +9,7 @@
     reason = "in a test, a panic is the failure"
 )]
 
+mod access_log;
 mod affinity;
 mod body;
 mod client;
