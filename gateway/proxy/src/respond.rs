@@ -40,6 +40,8 @@ pub(crate) fn respond(
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
+    // On HTTP/2 a body behind an answer to HEAD would break the stream.
+    let payload = if bodiless && matches!(payload, Payload::Full(_)) { Payload::Empty } else { payload };
     let mut response = Response::new(ResponseBody::new(payload, record, bodiless));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

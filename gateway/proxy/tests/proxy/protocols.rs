@@ -163,3 +163,19 @@ async fn connections_above_the_limit_are_closed_at_once() {
     gateway.until("room again", |gateway| gateway.proxy.connections() < 3).await;
     assert_eq!(Client::http1(gateway.address).await.get("/").await.status.as_u16(), 404);
 }
+
+#[tokio::test]
+async fn the_gateways_own_answer_to_head_has_no_body() {
+    let gateway = Gateway::plain(vec![host(vec![route("/", to("gone"))])], vec![cluster("gone", &[])]).await;
+    for mut client in [Client::http1(gateway.address).await, Client::http2(gateway.address).await] {
+        for _ in 0..2 {
+            let request = match client {
+                Client::Http1(_) => Request::head("/").header("host", "a.example"),
+                Client::Http2(_) => Request::head("http://a.example/"),
+            };
+            let answer = client.send(request.body(full("")).unwrap()).await;
+            assert_eq!((answer.status.as_u16(), answer.body.as_str()), (503, ""));
+            assert_eq!(answer.header("content-length"), Some("19"));
+        }
+    }
+}
