@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from bench.peers import suite as peers
-from runner import attack, cargo, clusters, embedded, lint, oracle
+from runner import attack, cargo, clusters, embedded, interop, lint, oracle
 from runner.report import Result, table, write
 
 Suite = Callable[[], Result]
@@ -23,6 +23,7 @@ CI: dict[str, Suite] = {
     "framing": attack.framing,
     "h2spec": attack.h2spec,
     "control-planes": oracle.control_planes,
+    "grpc-interop": interop.grpc,
     **clusters.SUITES,
 }
 
