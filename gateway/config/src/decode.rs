@@ -8,6 +8,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod action;
+pub(crate) mod client_address;
 pub(crate) mod client_certificate;
 pub(crate) mod cluster;
 pub(crate) mod cluster_policy;
@@ -21,8 +22,10 @@ pub(crate) mod headers;
 pub(crate) mod health_check;
 pub(crate) mod http;
 pub(crate) mod http_filter;
+pub(crate) mod internal_redirect;
 pub(crate) mod listener;
 pub(crate) mod load_balancing;
+pub(crate) mod local_reply;
 pub(crate) mod metadata_match;
 pub(crate) mod mutation_rules;
 pub(crate) mod rate_limit;
@@ -35,6 +38,7 @@ pub(crate) mod services;
 pub(crate) mod strings;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tls;
+pub(crate) mod uri_template;
 pub(crate) mod wasm_config;
 
 use gateway_xds_api::pb::google::protobuf;

@@ -166,6 +166,8 @@ pub enum Operator {
     QueryParameter(Box<str>),
     /// `PROTOCOL`.
     Protocol,
+    /// `LOCAL_REPLY_BODY`; has no value but in own answers.
+    LocalReplyBody,
     /// `UPSTREAM_PROTOCOL`.
     UpstreamProtocol,
     /// `RESPONSE_CODE`.

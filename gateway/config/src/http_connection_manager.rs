@@ -3,7 +3,11 @@
 
 //! How a listener speaks HTTP (`HttpConnectionManager`).
 
-use crate::{AccessLogs, ClientCertificateHeader, HttpFilter, RouteTable, UpgradeRule};
+use crate::{
+    AccessLogs, ClientCertificateHeader, Clients, HttpFilter, LocalReplies, RouteTable, RouterOptions,
+    UpgradeRule,
+};
+use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +22,8 @@ pub struct HttpConnectionManager {
     pub codec: Codec,
     /// Filters in order; the router is last.
     pub filters: Box<[HttpFilter]>,
+    /// Settings of the router, the last filter.
+    pub router: RouterOptions,
     /// How requests are logged.
     pub access_logs: Arc<AccessLogs>,
     /// Time limits.
@@ -28,16 +34,38 @@ pub struct HttpConnectionManager {
     pub path: PathOptions,
     /// Treatment of the authority's port before routing.
     pub strip_port: StripPort,
+    /// A dot at the end of the host is removed before routing.
+    pub strip_trailing_dot: bool,
     /// What becomes of header names with underscores.
     pub underscores: Underscores,
     /// The client's address and what it says about itself.
     pub forwarding: Forwarding,
+    /// Whom to believe about the client's address.
+    pub clients: Clients,
+    /// Appended to `via` of requests and answers.
+    pub via: Option<HeaderValue>,
     /// What the upstream is told about the client's certificate.
     pub client_certificate: ClientCertificateHeader,
-    /// Value of the `server` header; none: `envoy` is not written, the upstream's stays.
-    pub server_name: Option<Box<str>>,
+    /// Value of the `server` header (default `envoy`).
+    pub server_name: HeaderValue,
+    /// When it is written.
+    pub server_header: ServerHeader,
+    /// The form of own answers; none: as they are.
+    pub local_replies: Option<Arc<LocalReplies>>,
     /// Upgrades that are allowed.
     pub upgrades: Box<[UpgradeRule]>,
+}
+
+/// When the gateway writes the `server` header of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// Always.
+    #[default]
+    Overwrite,
+    /// Where the upstream wrote none.
+    AppendIfAbsent,
+    /// Never.
+    PassThrough,
 }
 
 /// Where the routes of a listener come from.
@@ -147,7 +175,7 @@ pub enum Underscores {
 }
 
 /// The client's address and `x-forwarded-*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarding {
     /// The peer's address is the client's (edge).
     pub use_remote_address: bool,
@@ -155,6 +183,10 @@ pub struct Forwarding {
     pub trusted_hops: u32,
     /// `x-forwarded-for` is not appended.
     pub skip_append: bool,
+    /// `x-forwarded-port` tells the port that the client connected to.
+    pub append_port: bool,
+    /// What counts as the scheme, and is told by `x-forwarded-proto`, whatever the client used.
+    pub https: Option<bool>,
     /// An `x-request-id` is made where there is none.
     pub generate_request_id: bool,
     /// A client's `x-request-id` stays, also at the edge.

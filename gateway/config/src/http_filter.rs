@@ -5,7 +5,7 @@
 
 use crate::{
     ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, JwtAuthn,
-    LocalRateLimit, Mutations, RateLimit, Rbac,
+    LocalRateLimit, Mutations, RateLimit, Rbac, RouterOptions,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct HttpFilter {
 #[derive(Clone, Debug, PartialEq)]
 pub enum HttpFilterKind {
     /// Sends requests to the upstream; always the last.
-    Router,
+    Router(Arc<RouterOptions>),
     /// Cross-origin resource sharing; policies stand at routes.
     Cors,
     /// Clients show a key.
@@ -64,7 +64,7 @@ impl HttpFilterKind {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Router => "router",
+            Self::Router(_) => "router",
             Self::Cors => "cors",
             Self::ApiKeyAuth(_) => "api_key_auth",
             Self::BasicAuth(_) => "basic_auth",

@@ -14,6 +14,7 @@
 mod access_log;
 mod action;
 mod bootstrap;
+mod client_address;
 mod client_certificate;
 mod cluster;
 mod decode;
@@ -28,10 +29,12 @@ mod header_mutation;
 mod health_check;
 mod http_connection_manager;
 mod http_filter;
+mod internal_redirect;
 mod jwks;
 pub mod last_good;
 mod listener;
 mod load_balancing;
+mod local_reply;
 mod metadata;
 mod mutation_rules;
 mod path_index;
@@ -41,6 +44,7 @@ mod retry;
 mod route;
 mod route_match;
 mod route_table;
+mod router;
 mod secret;
 mod services;
 mod sharded_map;
@@ -50,18 +54,20 @@ mod string_matcher;
 mod tcp_proxy;
 mod upstream_policy;
 mod virtual_host;
+mod wildcard_hosts;
 
 pub use access_log::{
     AccessLog, AccessLogs, Comparison, ComparisonKind, LogFilter, LogFormat, LogLine, LogSink,
 };
 pub use action::{
-    Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath, UpgradeRule,
-    WeightedCluster, WeightedClusters,
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, RedirectPath,
+    StreamDuration, UpgradeRule, WeightedCluster, WeightedClusters, expected_timeout,
 };
 pub use bootstrap::{
     AdsProtocol, Bootstrap, BootstrapError, ControlPlane, ControlPlaneNode, ControlPlaneTls, Fleet,
     Membership, Node, Relay, Source,
 };
+pub use client_address::{AddressSource, Clients};
 pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};
 pub use cluster::{Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
 pub use diagnostics::{Rejection, Warning};
@@ -85,25 +91,29 @@ pub use header_mutation::{AppendAction, HeaderAddition, HeaderFormat, HeaderMuta
 pub use health_check::{CheckIntervals, HealthCheck, HealthProbe, HttpProbe};
 pub use http_connection_manager::{
     Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions,
-    RouteSource, StripPort, Underscores,
+    RouteSource, ServerHeader, StripPort, Underscores,
 };
 pub use http_filter::{HttpFilter, HttpFilterKind, WasmFailurePolicy, WasmFilter, WasmModule};
+pub use internal_redirect::{InternalRedirects, RedirectCondition};
 pub use jwks::{Curve, Jwk, Jwks, JwksError, KeyMaterial};
 pub use listener::{DownstreamTls, Listener, ProxyProtocol};
 pub use load_balancing::{
     Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, SlowStart, SubsetFallback,
     SubsetSelector, Subsets,
 };
+pub use local_reply::{BodyFormat, LocalReplies, ReplyMapper};
 pub use metadata::{LbMetadata, LbValue};
 pub use mutation_rules::MutationRules;
 pub use plugins::plugins_of;
 pub use rate_limit::{RateLimitAction, RateLimitRule};
-pub use retry::{RetryOn, RetryPolicy};
+pub use retry::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
 pub use route::{FilterSetting, FilterSettings, Route};
 pub use route_match::{
-    HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RequestView, RouteMatcher, ValueMatcher,
+    CookieMatcher, HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RequestView, RouteMatcher,
+    ValueMatcher,
 };
 pub use route_table::{RouteFound, RouteTable, TableSettings};
+pub use router::{RouterOptions, StrictHeader};
 pub use secret::{Secret, SecretKind, Validation};
 pub use services::{GrpcService, HttpService, ServiceRetries};
 pub use sharded_map::ShardedMap;
@@ -115,4 +125,4 @@ pub use upstream_policy::{
     CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, RetryBudget, SanKind, SanMatcher,
     SecretSource, SuccessRate, UpstreamTls,
 };
-pub use virtual_host::{RequireTls, VirtualHost};
+pub use virtual_host::{AttemptHeaders, RequireTls, VirtualHost};

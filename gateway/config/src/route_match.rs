@@ -92,6 +92,17 @@ pub struct QueryMatcher {
     pub value: ValueMatcher,
 }
 
+/// The condition on a cookie; the first one of that name counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieMatcher {
+    /// The cookie's name.
+    pub name: Box<str>,
+    /// What it must be.
+    pub value: StringMatcher,
+    /// Holds where the condition does not, also where the cookie is absent.
+    pub invert: bool,
+}
+
 /// All conditions of a route; all must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteMatcher {
@@ -103,6 +114,8 @@ pub struct RouteMatcher {
     pub headers: Box<[HeaderMatcher]>,
     /// Query parameters.
     pub query: Box<[QueryMatcher]>,
+    /// Cookies.
+    pub cookies: Box<[CookieMatcher]>,
     /// Share of requests that match.
     pub fraction: Option<Fraction>,
 }
@@ -114,6 +127,7 @@ impl RouteMatcher {
         self.path.is_match(request.path, self.case_sensitive)
             && self.headers.iter().all(|header| header.is_match(request))
             && self.query.iter().all(|query| query.is_match(request.query.unwrap_or_default()))
+            && self.cookies.iter().all(|cookie| cookie.is_match(request.headers))
             && self.fraction.is_none_or(|fraction| fraction.accepts(request.random))
     }
 }
@@ -169,6 +183,15 @@ impl HeaderMatcher {
         }
     }
 
+    /// Whether the condition holds for the headers of an answer; it has nothing else.
+    #[must_use]
+    pub fn holds_in(&self, headers: &HeaderMap) -> bool {
+        match &self.name {
+            HeaderSource::Header(name) => self.test_header(headers, name),
+            _ => self.test(None),
+        }
+    }
+
     fn test_header(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -208,6 +231,19 @@ impl QueryMatcher {
             (_, None) => false,
             (matcher, Some((_, value))) => matcher.is_match(&decoded(value)),
         }
+    }
+}
+
+impl CookieMatcher {
+    /// Whether the condition holds for the cookies in a request's headers.
+    #[must_use]
+    pub fn is_match(&self, headers: &HeaderMap) -> bool {
+        let lines = headers.get_all(http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let found = pairs.find(|(name, _)| **name == *self.name).map(|(_, value)| {
+            value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+        });
+        found.is_some_and(|value| self.value.is_match(value.as_bytes())) != self.invert
     }
 }
 

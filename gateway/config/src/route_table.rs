@@ -4,7 +4,9 @@
 //! A route table: from host to virtual host to route.
 
 use crate::route::FilterSettings;
-use crate::{HeaderMutations, RequestView, Route, ShardedMap, VirtualHost};
+use crate::wildcard_hosts::{FixedEnd, WildcardHosts};
+use crate::{HeaderMutations, Mirror, RequestView, Route, ShardedMap, VirtualHost};
+use http::HeaderName;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -19,6 +21,10 @@ pub struct RouteTable {
     pub(crate) exact: ShardedMap<Arc<VirtualHost>>,
     /// By what follows `*.`.
     pub(crate) suffixes: ShardedMap<Arc<VirtualHost>>,
+    /// By what follows the `*` of other suffixes.
+    pub(crate) wide_suffixes: WildcardHosts,
+    /// By what stands before the `*`.
+    pub(crate) prefixes: WildcardHosts,
     /// `*`.
     pub(crate) any: Option<Arc<VirtualHost>>,
 }
@@ -34,6 +40,10 @@ pub struct TableSettings {
     pub filters: FilterSettings,
     /// A port in the authority plays no part in the choice of the virtual host.
     pub ignore_port: bool,
+    /// Clusters that get a copy where neither route nor virtual host names any.
+    pub mirrors: Box<[Mirror]>,
+    /// Headers that only internal requests may have.
+    pub internal_only_headers: Box<[HeaderName]>,
     /// Virtual hosts come as resources of their own.
     pub vhds: bool,
     /// The table's header changes come first rather than last, so that the most specific ones win.
@@ -50,7 +60,7 @@ pub struct RouteFound<'a> {
 }
 
 impl RouteTable {
-    /// The virtual host of an authority: the exact host, else the longest wildcard, else `*`.
+    /// The virtual host of an authority: the exact host, else the longest suffix, else the longest prefix, else `*`.
     #[must_use]
     pub fn virtual_host(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
         let host = if self.settings.ignore_port { without_port(authority) } else { authority };
@@ -62,19 +72,22 @@ impl RouteTable {
         if let Some(found) = self.exact.get(&host) {
             return Some(found);
         }
+        self.by_suffix(&host)
+            .or_else(|| self.prefixes.longest(&host, FixedEnd::Prefix, 0))
+            .or(self.any.as_ref())
+    }
+
+    fn by_suffix(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+        let mut labels = None;
         if !self.suffixes.is_empty() {
             // A wildcard stands for at least one character, hence from 1.
-            let found = host
-                .bytes()
-                .enumerate()
-                .skip(1)
-                .filter(|(_, b)| *b == b'.')
-                .find_map(|(dot, _)| self.suffixes.get(&host[dot + 1..]));
-            if found.is_some() {
-                return found;
-            }
+            let dots = host.bytes().enumerate().skip(1).filter(|(_, b)| *b == b'.');
+            labels =
+                dots.map(|(dot, _)| &host[dot + 1..]).find_map(|rest| Some((rest, self.suffixes.get(rest)?)));
         }
-        self.any.as_ref()
+        // The dot belongs to the suffix.
+        let length = labels.map_or(0, |(rest, _)| rest.len() + 1);
+        self.wide_suffixes.longest(host, FixedEnd::Suffix, length).or(labels.map(|(_, found)| found))
     }
 
     /// The route of a request.
@@ -88,13 +101,44 @@ impl RouteTable {
     pub fn domains(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
         let exact = self.exact.iter().map(|(domain, host)| (domain.to_owned(), host));
         let suffixes = self.suffixes.iter().map(|(suffix, host)| (format!("*.{suffix}"), host));
-        exact.chain(suffixes).chain(self.any.iter().map(|host| ("*".to_owned(), host)))
+        let wide = self.wide_suffixes.iter().map(|(suffix, host)| (format!("*{suffix}"), host));
+        let prefixes = self.prefixes.iter().map(|(prefix, host)| (format!("{prefix}*"), host));
+        exact
+            .chain(suffixes)
+            .chain(wide)
+            .chain(prefixes)
+            .chain(self.any.iter().map(|host| ("*".to_owned(), host)))
     }
 
     /// The number of domains in the table.
     #[must_use]
     pub fn domain_count(&self) -> usize {
-        self.exact.len() + self.suffixes.len() + usize::from(self.any.is_some())
+        let wildcards = self.suffixes.len() + self.wide_suffixes.len() + self.prefixes.len();
+        self.exact.len() + wildcards + usize::from(self.any.is_some())
+    }
+}
+
+/// The kinds of domains.
+enum Domain<'a> {
+    Any,
+    Exact(&'a str),
+    /// `*.` and this.
+    Labels(&'a str),
+    /// `*` and this.
+    Suffix(&'a str),
+    /// This and `*`.
+    Prefix(&'a str),
+}
+
+impl<'a> Domain<'a> {
+    fn of(domain: &'a str) -> Self {
+        match (domain.strip_prefix("*."), domain.strip_prefix('*'), domain.strip_suffix('*')) {
+            (_, Some(""), _) => Self::Any,
+            (Some(labels), ..) => Self::Labels(labels),
+            (None, Some(suffix), _) => Self::Suffix(suffix),
+            (None, None, Some(prefix)) => Self::Prefix(prefix),
+            (None, None, None) => Self::Exact(domain),
+        }
     }
 }
 
@@ -117,27 +161,33 @@ impl RouteTable {
             settings,
             exact: ShardedMap::default(),
             suffixes: ShardedMap::default(),
+            wide_suffixes: WildcardHosts::default(),
+            prefixes: WildcardHosts::default(),
             any: None,
         }
     }
 
     pub(crate) fn has_domain(&self, domain: &str) -> bool {
-        match domain.strip_prefix("*.") {
-            Some(suffix) => self.suffixes.get(suffix).is_some(),
-            None if domain == "*" => self.any.is_some(),
-            None => self.exact.get(domain).is_some(),
+        match Domain::of(domain) {
+            Domain::Any => self.any.is_some(),
+            Domain::Exact(host) => self.exact.get(host).is_some(),
+            Domain::Labels(suffix) => self.suffixes.get(suffix).is_some(),
+            Domain::Suffix(suffix) => self.wide_suffixes.get(suffix).is_some(),
+            Domain::Prefix(prefix) => self.prefixes.get(prefix).is_some(),
         }
     }
 
     /// Gives a domain to a virtual host, or to none.
     pub(crate) fn set_domain(&mut self, domain: &str, host: Option<&Arc<VirtualHost>>) {
-        let (map, key) = match domain.strip_prefix("*.") {
-            Some(suffix) => (&mut self.suffixes, suffix),
-            None if domain == "*" => {
+        let (map, key) = match Domain::of(domain) {
+            Domain::Labels(suffix) => (&mut self.suffixes, suffix),
+            Domain::Exact(host) => (&mut self.exact, host),
+            Domain::Any => {
                 self.any = host.cloned();
                 return;
             }
-            None => (&mut self.exact, domain),
+            Domain::Suffix(suffix) => return self.wide_suffixes.set(suffix, host),
+            Domain::Prefix(prefix) => return self.prefixes.set(prefix, host),
         };
         match host {
             Some(host) => drop(map.insert(key, Arc::clone(host))),

@@ -4,6 +4,8 @@
 //! String conditions (`envoy.type.matcher.v3.StringMatcher`), over bytes, as headers need not be UTF-8.
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use std::fmt;
 
 /// The largest program that one regular expression may compile to, in bytes.
@@ -24,6 +26,15 @@ impl FullRegex {
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         let regex = RegexBuilder::new(&format!(r"\A(?:{source})\z")).size_limit(REGEX_SIZE_LIMIT).build()?;
         Ok(Self { source: source.into(), regex })
+    }
+
+    /// Texts of which every match begins with one; none where it may begin with anything.
+    pub(crate) fn beginnings(&self) -> Option<Vec<String>> {
+        let hir = ParserBuilder::new().utf8(false).build().parse(&self.source).ok()?;
+        let found = Extractor::new().kind(ExtractKind::Prefix).extract(&hir);
+        let texts = found.literals()?.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()));
+        let texts: Vec<String> = texts.collect::<Result<_, _>>().ok()?;
+        (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
     }
 
     /// Whether it matches all of `text`.
@@ -116,6 +127,24 @@ mod tests {
         ] {
             let shown = format!("{pattern:?} {ignore_case} {text}");
             assert_eq!(holds(pattern, ignore_case, text), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn expressions_begin_with_something_or_anything() {
+        for (regex, expected) in [
+            (r"/v1/users/\d+", Some(&["/v1/users/"][..])),
+            ("/(?:a|b)/.*", Some(&["/a/", "/b/"])),
+            ("/a|/b", Some(&["/a", "/b"])),
+            ("/ab?", Some(&["/ab", "/a"])),
+            (r"/a\.b", Some(&["/a.b"])),
+            (".*b", None),
+            ("a*", None),
+            ("", None),
+        ] {
+            let found = FullRegex::new(regex).unwrap().beginnings();
+            let expected = expected.map(|texts| texts.iter().map(ToString::to_string).collect());
+            assert_eq!(found, expected, "{regex}");
         }
     }
 

@@ -22,8 +22,21 @@ pub struct VirtualHost {
     pub rate_limits: Box<[RateLimitRule]>,
     /// Plain-text requests are redirected to https.
     pub require_tls: RequireTls,
+    /// How attempts are counted in headers.
+    pub attempts: AttemptHeaders,
     pub(crate) routes: Box<[Arc<Route>]>,
     pub(crate) index: PathIndex,
+}
+
+/// Which messages tell the number of attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptHeaders {
+    /// Requests, by `x-envoy-attempt-count`.
+    pub in_requests: bool,
+    /// Answers, by `x-envoy-attempt-count`.
+    pub in_answers: bool,
+    /// Attempts after one that took too long, by `x-envoy-is-timeout-retry`.
+    pub after_timeout: bool,
 }
 
 /// Whether plain text is redirected to https.
@@ -34,13 +47,15 @@ pub enum RequireTls {
     None,
     /// For all requests.
     All,
+    /// For all but internal ones.
+    External,
 }
 
 impl VirtualHost {
     /// The first route that takes the request.
     #[must_use]
     pub fn route(&self, request: &RequestView<'_>) -> Option<&Arc<Route>> {
-        let found = self.index.first(request.path, |at| {
+        let found = self.index.first(request.path, request.headers, |at| {
             self.routes.get(at as usize).is_some_and(|r| r.matcher.is_match(request))
         });
         self.routes.get(found? as usize)

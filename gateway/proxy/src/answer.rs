@@ -7,7 +7,7 @@ use crate::response_body::Payload;
 use bytes::Bytes;
 use gateway_config::WeightedCluster;
 use gateway_filter_api::{LocalResponse, RequestHead, ResponseFlags, ResponseHead};
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::borrow::Cow;
 
@@ -17,6 +17,17 @@ pub(crate) struct Answer<'a> {
     pub(crate) head: ResponseHead,
     pub(crate) payload: Payload,
     pub(crate) source: Source<'a>,
+    /// The form that an own answer still has to get; none where it has it, and for answers of upstreams.
+    pub(crate) form: Option<Form>,
+}
+
+/// The form of own answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Status and body.
+    Plain,
+    /// A status of gRPC: this one, else what the HTTP status maps to.
+    Grpc(Option<u32>),
 }
 
 /// Who gives an answer; decides which header changes apply.
@@ -63,6 +74,20 @@ impl Failure {
         flags: ResponseFlags::UPSTREAM_TIMEOUT,
         details: "response_timeout",
     };
+    /// 504, or 408 while the request is still coming.
+    pub(crate) const DURATION: Self = Self {
+        status: StatusCode::GATEWAY_TIMEOUT,
+        body: "downstream duration timeout",
+        flags: ResponseFlags::DURATION_TIMEOUT,
+        details: "max_duration_timeout",
+    };
+    /// 504, or 408 while the request is still coming.
+    pub(crate) const IDLE: Self = Self {
+        status: StatusCode::GATEWAY_TIMEOUT,
+        body: "stream timeout",
+        flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
+        details: "stream_idle_timeout",
+    };
     /// 403: an upgrade that is not allowed.
     pub(crate) const UPGRADE: Self = Self {
         status: StatusCode::FORBIDDEN,
@@ -82,27 +107,27 @@ impl Failure {
 
     /// The failure as an answer; a gRPC client gets it as a gRPC status.
     pub(crate) fn answer<'a>(self, grpc: bool) -> Answer<'a> {
-        local(self.status, HeaderMap::new(), Bytes::from_static(self.body.as_bytes()), grpc)
+        let mut answer = local(self.status, HeaderMap::new(), Bytes::from_static(self.body.as_bytes()), grpc);
+        if grpc && self.flags == ResponseFlags::DURATION_TIMEOUT {
+            // DEADLINE_EXCEEDED
+            answer.form = Some(Form::Grpc(Some(4)));
+        }
+        answer
     }
 }
 
 /// An answer with a body of our own.
-pub(crate) fn local<'a>(status: StatusCode, mut headers: HeaderMap, body: Bytes, grpc: bool) -> Answer<'a> {
-    if grpc {
-        return grpc_answer(status, headers, &body);
-    }
-    if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
+pub(crate) fn local<'a>(status: StatusCode, headers: HeaderMap, body: Bytes, grpc: bool) -> Answer<'a> {
     let payload = if body.is_empty() { Payload::Empty } else { Payload::Full(body) };
-    Answer { head: ResponseHead { status, headers }, payload, source: Source::Gateway }
+    let form = if grpc { Form::Grpc(None) } else { Form::Plain };
+    Answer { head: ResponseHead { status, headers }, payload, source: Source::Gateway, form: Some(form) }
 }
 
 /// The answer of a filter, and why it was given.
 pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> (Answer<'a>, Cow<'static, str>) {
     let mut answer = local(response.status, response.headers, response.body, grpc);
-    if grpc && let Some(status) = response.grpc_status {
-        answer.head.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
+    if grpc {
+        answer.form = Some(Form::Grpc(response.grpc_status));
     }
     (answer, response.details)
 }
@@ -111,7 +136,8 @@ pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> (Answer<'a
 pub(crate) fn redirect<'a>(status: StatusCode, location: HeaderValue) -> Answer<'a> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(LOCATION, location);
-    Answer { head: ResponseHead { status, headers }, payload: Payload::Empty, source: Source::Route }
+    let head = ResponseHead { status, headers };
+    Answer { head, payload: Payload::Empty, source: Source::Route, form: Some(Form::Plain) }
 }
 
 /// Whether a request is gRPC (and not gRPC-Web).
@@ -121,27 +147,42 @@ pub(crate) fn is_grpc(head: &RequestHead) -> bool {
     kind.starts_with(b"application/grpc") && matches!(kind.get(16), None | Some(b'+' | b';'))
 }
 
-/// Trailers-only, with the status that Envoy maps an HTTP status to (gRPC, `http-grpc-status-mapping`).
-fn grpc_answer<'a>(status: StatusCode, mut headers: HeaderMap, message: &Bytes) -> Answer<'a> {
-    let code = match status.as_u16() {
-        200 => 0,
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(code));
-    if !message.is_empty()
-        && let Ok(message) = HeaderValue::from_bytes(message)
-    {
-        headers.insert(HeaderName::from_static("grpc-message"), message);
+impl Answer<'_> {
+    /// Trailers-only, with the status that Envoy maps an HTTP status to (gRPC, `http-grpc-status-mapping`) where none is given.
+    pub(crate) fn become_grpc(&mut self, status: Option<u32>) {
+        let code = status.unwrap_or(match self.head.status.as_u16() {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502..=504 => 14,
+            _ => 2,
+        });
+        let headers = &mut self.head.headers;
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(code));
+        if let Payload::Full(message) = std::mem::replace(&mut self.payload, Payload::Empty)
+            && let Ok(message) = HeaderValue::try_from(percent_encoded(&message))
+        {
+            headers.insert(HeaderName::from_static("grpc-message"), message);
+        }
+        self.head.status = StatusCode::OK;
     }
-    Answer {
-        head: ResponseHead { status: StatusCode::OK, headers },
-        payload: Payload::Empty,
-        source: Source::Gateway,
-    }
+}
+
+/// A text for `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
+fn percent_encoded(text: &[u8]) -> String {
+    text.iter().fold(String::with_capacity(text.len()), |mut out, &byte| {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            _ => {
+                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+                out.push('%');
+                out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+                out.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+            }
+        }
+        out
+    })
 }

@@ -358,8 +358,7 @@ async fn settle(
 }
 
 fn active(filter: &ConfiguredFilter, routing: &Routing<'_>, connection: &Rc<Connection>) -> Option<Active> {
-    let settings = (&routing.found.route.filters, &routing.table.settings.filters);
-    let setting = settings.0.get(&filter.name).or_else(|| settings.1.get(&filter.name));
+    let setting = routing.setting(&filter.name);
     match setting {
         Some(FilterSetting::Disabled) => return None,
         None if filter.disabled => return None,

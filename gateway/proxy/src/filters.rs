@@ -80,7 +80,7 @@ impl Native {
     /// The filter of a kind; none for the router and for plugins.
     pub(crate) fn new(kind: &HttpFilterKind, site: Site<'_>) -> Option<Self> {
         Some(match kind {
-            HttpFilterKind::Router | HttpFilterKind::Wasm(_) => return None,
+            HttpFilterKind::Router(_) | HttpFilterKind::Wasm(_) => return None,
             HttpFilterKind::ApiKeyAuth(keys) => Self::ApiKeyAuth(
                 Arc::clone(keys),
                 api_key_auth::Counters {
@@ -240,8 +240,8 @@ impl Native {
                 _ => Box::new(place.limit(None, connection, routing)),
             },
             Self::Rbac(listener, counters) => match setting {
-                Some(FilterSetting::Rbac(own)) => Box::new(rbac::Check::new(own, counters, connection)),
-                _ => Box::new(rbac::Check::new(listener, counters, connection)),
+                Some(FilterSetting::Rbac(own)) => Box::new(rbac::Check::new(own, counters, routing)),
+                _ => Box::new(rbac::Check::new(listener, counters, routing)),
             },
         })
     }

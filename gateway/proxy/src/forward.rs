@@ -3,32 +3,31 @@
 
 //! Forwarding: choose a cluster, change the head for it, try hosts until one answers or the time is over.
 
+mod head;
+
 use crate::affinity::Affinity;
 use crate::answer::{Answer, Failure, Source, from_filter, is_grpc};
 use crate::connection::Serving;
-use crate::deadline::Deadline;
-use crate::format::Values;
+use crate::deadline::{Deadline, Over, TimeLimits, stream_limit};
 use crate::idle::IdleTimer;
-use crate::mutations::{apply_to_request, ordered, reads_request};
+use crate::mirror;
+use crate::mutations::reads_request;
 use crate::record::Record;
 use crate::request::is_bare;
 use crate::request_body::{BodySource, RequestBody};
 use crate::response_body::{Payload, UpstreamPayload};
 use crate::retry::{Attempt, Tried, Tries};
+use crate::routing::Chosen;
+use crate::steer::Steering;
 use crate::upgrade::Upgrade;
-use crate::{mirror, rewrite};
-use gateway_config::{
-    Forward, HeaderMutations, HostRewrite, RouteFound, RouteTable, UpstreamProtocol, WeightedCluster,
-};
+use gateway_config::{Forward, HeaderMutations, Mirror, RouteFound, RouteTable, WeightedCluster};
 use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
-use gateway_upstream::{PickContext, PickError, Picked, UpstreamBody};
-use http::header::{CONNECTION, HOST, SET_COOKIE, TE, UPGRADE};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use gateway_upstream::{PickContext, PickError, UpstreamBody};
+use http::header::{CONNECTION, HOST, SET_COOKIE, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// A request that is to be forwarded.
 #[derive(Debug)]
@@ -37,8 +36,9 @@ pub(crate) struct Exchange<'a, 'h> {
     pub(crate) table: &'a RouteTable,
     pub(crate) found: RouteFound<'a>,
     pub(crate) forward: &'a Forward,
-    /// Decides which of the clusters; filters have seen the same.
-    pub(crate) choice: u64,
+    /// The cluster that it goes to; filters have seen the same.
+    pub(crate) chosen: Option<&'h Chosen<'a>>,
+    pub(crate) steering: Steering<'a>,
     pub(crate) head: &'h mut RequestHead,
     pub(crate) body: Option<Rc<BodySource>>,
     pub(crate) upgrade: Option<Upgrade>,
@@ -47,30 +47,36 @@ pub(crate) struct Exchange<'a, 'h> {
 /// Forwards a request.
 pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, '_>) -> Answer<'a> {
     let snapshot = &exchange.serving.snapshot;
-    let Some(cluster) = exchange.forward.clusters.pick(exchange.choice) else {
+    // A filter may have made it gRPC; the head may be gone when the answer is made.
+    record.grpc = is_grpc(exchange.head);
+    let Some(chosen) = exchange.chosen else {
         return cluster_not_found(record, &exchange);
     };
-    record.keep_cluster(&cluster.name);
-    let Some(known) = snapshot.clusters.get(&cluster.name) else {
+    let cluster = chosen.cluster;
+    record.keep_cluster(chosen.name());
+    let Some(known) = snapshot.clusters.get(chosen.name()) else {
         return cluster_not_found(record, &exchange);
     };
     let affinity = match &*exchange.forward.hash_policies {
         [] => Affinity::default(),
         policies => Affinity::of(policies, exchange.head, record.connection.info()),
     };
-    exchange.change_head(record, cluster, known.protocol);
+    let limits = exchange.limits(record);
+    exchange.change_head(record, chosen, known.protocol);
     record.keep_changes(exchange.head);
-    for copy in &exchange.forward.mirrors {
+    for copy in mirrors(exchange.forward, exchange.table) {
         mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
     }
-    let mut deadline = Deadline::new(exchange.forward.timeout, exchange.body.clone());
-    match exchange.run(record, (cluster, affinity.hash), &mut deadline).await {
+    let mut deadline = Deadline::new(limits, exchange.body.clone());
+    match exchange.run(record, (chosen, affinity.hash), &mut deadline).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             exchange.switch(record, response)
         }
         Ok(response) => {
             record.upstream_answered(response.version());
             let mut answer = exchange.answered(response, deadline, cluster);
+            exchange.tell_time(record, &mut answer.head.headers);
+            exchange.tell_attempts(record, &mut answer.head.headers);
             for cookie in affinity.cookies {
                 answer.head.headers.append(SET_COOKIE, cookie);
             }
@@ -78,15 +84,22 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         }
         Err(failure) => {
             if let Some(local) = exchange.body.as_ref().and_then(|body| body.take_answer()) {
-                let (answer, details) = from_filter(*local, is_grpc(exchange.head));
+                let (answer, details) = from_filter(*local, record.grpc);
                 record.details = Some(details);
                 return answer;
             }
             record.flags |= failure.flags;
             record.details = Some(failure.details.into());
-            failure.answer(is_grpc(exchange.head))
+            let mut answer = failure.answer(record.grpc);
+            exchange.tell_attempts(record, &mut answer.head.headers);
+            answer
         }
     }
+}
+
+/// Clusters that get a copy: the route's, else the table's.
+pub(crate) fn mirrors<'a>(forward: &'a Forward, table: &'a RouteTable) -> &'a [Mirror] {
+    if forward.mirrors.is_empty() { &table.settings.mirrors } else { &forward.mirrors }
 }
 
 fn cluster_not_found<'a>(record: &mut Record, exchange: &Exchange<'a, '_>) -> Answer<'a> {
@@ -94,55 +107,30 @@ fn cluster_not_found<'a>(record: &mut Record, exchange: &Exchange<'a, '_>) -> An
     record.flags |= ResponseFlags::NO_CLUSTER;
     record.details = Some("cluster_not_found".into());
     let failure = Failure { status: exchange.forward.cluster_not_found, ..Failure::NO_ROUTE };
-    failure.answer(is_grpc(exchange.head))
+    failure.answer(record.grpc)
 }
 
 impl<'a> Exchange<'a, '_> {
-    /// Header changes, host and path for the upstream.
-    fn change_head(&mut self, record: &Record, cluster: &WeightedCluster, protocol: UpstreamProtocol) {
-        let (route, cluster_name) = (&*self.found.route.name, &*cluster.name);
-        let values = Values {
-            route: Some(route),
-            cluster: Some(cluster_name),
-            record: Some(record),
-            ..Values::of(record.connection.info())
-        };
-        let (host, route) = (&self.found.virtual_host.request_headers, &self.found.route.request_headers);
-        for mutations in ordered(
-            &self.table.settings,
-            &self.table.settings.request_headers,
-            host,
-            route,
-            &cluster.request_headers,
-        ) {
-            apply_to_request(self.head, mutations, &values);
-        }
-        let host = match (&cluster.host_rewrite, &self.forward.host_rewrite) {
-            (Some(host), _) | (None, Some(HostRewrite::Literal(host))) => Some(host.clone()),
-            (None, Some(HostRewrite::Header(name))) => self.head.headers.get(name).cloned(),
-            (None, Some(HostRewrite::FromEndpoint) | None) => None,
-        };
-        if let Some(host) = host.filter(|host| gateway_filter_api::is_authority(host.as_bytes())) {
-            self.rewrite_host(host);
-        }
-        if let Some(changed) = self
-            .forward
-            .path_rewrite
-            .as_ref()
-            .and_then(|new| rewrite::path(new, self.found.route, &self.head.path))
-        {
-            self.head.path = changed;
-        }
-        if protocol == UpstreamProtocol::Http1 {
-            // It would need `Connection: TE`; trailers of HTTP/1.1 are not negotiated onwards.
-            self.head.headers.remove(TE);
+    /// Its time limits; a `grpc-timeout` in the head becomes what counts.
+    fn limits(&mut self, record: &Record) -> TimeLimits {
+        let timeouts = &self.serving.settings.http.timeouts;
+        let stream = stream_limit(&mut self.head.headers, self.forward.duration, timeouts.max_stream);
+        TimeLimits {
+            request: self.steering.timeout,
+            idle: self.forward.idle_timeout.or(timeouts.stream_idle),
+            stream: stream.map(|limit| record.began() + limit),
         }
     }
 
-    fn rewrite_host(&mut self, host: HeaderValue) {
-        let before = std::mem::replace(&mut self.head.authority, host);
-        if self.forward.append_forwarded_host {
-            self.head.headers.insert(X_FORWARDED_HOST.clone(), before);
+    fn over(&self, over: Over, deadline: &Deadline) -> Failure {
+        let status = match deadline.request_ended() {
+            true => StatusCode::GATEWAY_TIMEOUT,
+            false => StatusCode::REQUEST_TIMEOUT,
+        };
+        match over {
+            Over::Request => Failure { status: self.steering.timeout_status, ..Failure::TIMEOUT },
+            Over::Stream => Failure { status, ..Failure::DURATION },
+            Over::Idle => Failure { status, ..Failure::IDLE },
         }
     }
 
@@ -150,16 +138,17 @@ impl<'a> Exchange<'a, '_> {
     async fn run(
         &mut self,
         record: &mut Record,
-        (cluster, hash): (&WeightedCluster, Option<u64>),
+        (chosen, hash): (&Chosen<'_>, Option<u64>),
         deadline: &mut Deadline,
     ) -> Result<Response<UpstreamBody<RequestBody>>, Failure> {
         let worker = Rc::clone(record.connection.worker());
         let upstreams = worker.upstreams();
-        let mut tries = Tries::new(self.forward.retry.as_ref());
+        let policy = self.steering.retry.take();
+        let mut tries = Tries::new(policy.as_deref(), self.steering.per_try);
         let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
-            let context = PickContext { hash, metadata: Some(&cluster.metadata), ..tries.context() };
-            let picked = upstreams.pick(&self.serving.snapshot, &cluster.name, &context).map_err(
+            let context = PickContext { hash, metadata: Some(&chosen.cluster.metadata), ..tries.context() };
+            let picked = upstreams.pick(&self.serving.snapshot, chosen.name(), &context).map_err(
                 |error| match error {
                     PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
                     PickError::NoCluster => Failure {
@@ -171,18 +160,24 @@ impl<'a> Exchange<'a, '_> {
             )?;
             record.attempts += 1;
             record.upstream = Some(Arc::clone(picked.host()));
-            let request = match unsent.take() {
+            let mut request = match unsent.take() {
                 Some(request) => *request,
-                None => self.request(&picked, tries.may_retry()),
+                None => self.request(tries.may_retry()),
             };
+            self.address(&mut request, &picked);
+            if record.attempts > 1 {
+                self.mark_retry(record, &tries, request.headers_mut());
+            }
             let mut send = pin!(upstreams.send(&picked, request));
             let attempt = tokio::select! {
                 biased;
                 attempt = tries.attempt(send.as_mut()) => attempt,
-                () = deadline.expired() => {
-                    picked.report_timeout();
-                    picked.state().metrics.upstream_rq_timeout.add(1);
-                    return Err(Failure::TIMEOUT);
+                over = deadline.expired() => {
+                    if over == Over::Request {
+                        picked.report_timeout();
+                        picked.state().metrics.upstream_rq_timeout.add(1);
+                    }
+                    return Err(self.over(over, deadline));
                 }
             };
             if let Tried::Error(error) = &attempt {
@@ -194,19 +189,17 @@ impl<'a> Exchange<'a, '_> {
             }
             tokio::select! {
                 () = tries.back_off() => {}
-                () = deadline.expired() => return Err(Failure::TIMEOUT),
+                over = deadline.expired() => return Err(self.over(over, deadline)),
             }
         }
     }
 
     /// The request for one attempt; the last possible one takes the headers rather than copy them.
-    fn request(&mut self, picked: &Picked<RequestBody>, keep: bool) -> Request<RequestBody> {
-        if matches!(self.forward.host_rewrite, Some(HostRewrite::FromEndpoint))
-            && let Some(host) = picked.hostname().and_then(|name| HeaderValue::from_str(name).ok())
-        {
-            self.rewrite_host(host);
-        }
-        let keep = keep || self.response_changes().any(reads_request);
+    fn request(&mut self, keep: bool) -> Request<RequestBody> {
+        let keep = keep
+            || self.forward.internal_redirects.is_some()
+            || self.serving.settings.http.local_replies.is_some()
+            || self.response_changes().any(reads_request);
         let headers = if keep { self.head.headers.clone() } else { std::mem::take(&mut self.head.headers) };
         let mut request = Request::new(RequestBody::new(self.body.as_ref()));
         *request.method_mut() = self.head.method.clone();
@@ -243,6 +236,7 @@ impl<'a> Exchange<'a, '_> {
     ) -> Answer<'a> {
         let (parts, body) = response.into_parts();
         let idle = self.forward.idle_timeout.or(self.serving.settings.http.timeouts.stream_idle);
+        let per_try_idle = self.forward.retry.as_ref().and_then(|retry| retry.per_try_idle_timeout);
         let ended = http_body::Body::is_end_stream(&body);
         let payload = if ended {
             Payload::Empty
@@ -250,13 +244,16 @@ impl<'a> Exchange<'a, '_> {
             Payload::Upstream(Box::new(UpstreamPayload {
                 body,
                 deadline: deadline.into_sleep(),
-                idle: IdleTimer::new(idle),
+                idle: IdleTimer::new(
+                    per_try_idle.into_iter().chain(idle).filter(|limit| !limit.is_zero()).min(),
+                ),
             }))
         };
         Answer {
             head: ResponseHead { status: parts.status, headers: parts.headers },
             payload,
             source: Source::Cluster(cluster),
+            form: None,
         }
     }
 
@@ -268,7 +265,7 @@ impl<'a> Exchange<'a, '_> {
                 record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
                 record.details = Some("upgrade_not_asked_for".into());
                 Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") }
-                    .answer(is_grpc(self.head))
+                    .answer(record.grpc)
             }
         }
     }

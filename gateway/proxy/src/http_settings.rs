@@ -8,7 +8,6 @@ use crate::filters::{Native, Site};
 use crate::metrics::HttpMetrics;
 use crate::plugin::Plugin;
 use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
-use http::HeaderValue;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,8 +20,6 @@ pub(crate) struct HttpSettings {
     pub(crate) metrics: Arc<HttpMetrics>,
     /// In the order of the configuration; none where a log can not be opened.
     pub(crate) logs: Box<[Option<Rc<LogWriter>>]>,
-    /// Value of the `server` header; none: the upstream's stays.
-    pub(crate) server: Option<HeaderValue>,
     /// In order, without the router.
     pub(crate) filters: Box<[ConfiguredFilter]>,
 }
@@ -64,12 +61,6 @@ impl HttpSettings {
             };
             Some(ConfiguredFilter { name: filter.name.clone(), disabled: filter.disabled, kind })
         });
-        Self {
-            filters: filters.collect(),
-            http: Arc::clone(http),
-            metrics,
-            logs,
-            server: http.server_name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()),
-        }
+        Self { filters: filters.collect(), http: Arc::clone(http), metrics, logs }
     }
 }

@@ -9,7 +9,7 @@ use gateway_config::Mirror;
 use gateway_filter_api::RequestHead;
 use gateway_upstream::PickContext;
 use http::header::{HOST, TE};
-use http::{Request, Uri};
+use http::{HeaderValue, Request, Uri};
 use http_body::Body;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,6 +18,17 @@ use std::time::Duration;
 
 /// A copy takes no longer than this.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// The authority of a copy: `host-shadow`, before the port.
+fn shadow_authority(mirror: &Mirror, authority: &HeaderValue) -> HeaderValue {
+    if !mirror.shadow_suffix {
+        return authority.clone();
+    }
+    let bytes = authority.as_bytes();
+    let colon = bytes.iter().rposition(|&byte| byte == b':').filter(|&at| !bytes[at..].contains(&b']'));
+    let (host, port) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    HeaderValue::from_bytes(&[host, b"-shadow", port].concat()).unwrap_or_else(|_| authority.clone())
+}
 
 /// Sends a copy once the body is there; a body above the buffer's limit makes none.
 pub(crate) fn send(mirror: &Mirror, head: &RequestHead, body: Option<&Rc<BodySource>>, record: &Record) {
@@ -29,7 +40,7 @@ pub(crate) fn send(mirror: &Mirror, head: &RequestHead, body: Option<&Rc<BodySou
     *request.uri_mut() = Uri::from(head.path.clone());
     *request.version_mut() = head.version;
     request.headers_mut().clone_from(&head.headers);
-    request.headers_mut().insert(HOST, head.authority.clone());
+    request.headers_mut().insert(HOST, shadow_authority(mirror, &head.authority));
     request.headers_mut().remove(TE);
     let worker = Rc::clone(record.connection.worker());
     let snapshot = Rc::clone(&record.serving.snapshot);

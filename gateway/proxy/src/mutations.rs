@@ -3,11 +3,9 @@
 
 //! Header changes of routes, virtual hosts, tables and clusters: removals first, then additions, as in Envoy.
 
-use crate::client_address::client_address;
 use crate::format::{LiveHeaders, Values, write_text};
 use gateway_config::{
-    AddressOf, AppendAction, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget, Operator,
-    TableSettings,
+    AppendAction, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget, Operator, TableSettings,
 };
 use gateway_filter_api::{RequestHead, ResponseHead, is_authority};
 use http::header::Entry;
@@ -29,26 +27,51 @@ pub(crate) fn ordered<'a>(
     }
 }
 
-/// Changes a request's headers.
+/// Changes a request's headers. All values and conditions of one level see the headers as the level found them.
 pub(crate) fn apply_to_request(head: &mut RequestHead, mutations: &HeaderMutations, values: &Values<'_>) {
     for name in &mutations.remove {
         head.headers.remove(name);
     }
-    for addition in &mutations.add {
-        let Some(value) = value_of(addition, head, None, values) else { continue };
-        match &addition.target {
-            HeaderTarget::Header(name) => put(&mut head.headers, name, value, addition.action),
-            HeaderTarget::Authority
-                if is_authority(value.as_bytes()) && addition.action != AppendAction::AddIfAbsent =>
-            {
-                head.authority = value;
+    match &*mutations.add {
+        [] => {}
+        [only] => {
+            let due = match &only.target {
+                HeaderTarget::Header(name) => is_due(&head.headers, name, only.action),
+                HeaderTarget::Authority => true,
+            };
+            if let Some(value) = due.then(|| value_of(only, head, None, values)).flatten() {
+                put_in_request(head, only, value);
             }
-            HeaderTarget::Authority => {}
+        }
+        several => {
+            let made: Vec<_> = several
+                .iter()
+                .filter(|addition| match &addition.target {
+                    HeaderTarget::Header(name) => is_due(&head.headers, name, addition.action),
+                    HeaderTarget::Authority => true,
+                })
+                .filter_map(|addition| Some((addition, value_of(addition, head, None, values)?)))
+                .collect();
+            for (addition, value) in in_order(made) {
+                put_in_request(head, addition, value);
+            }
         }
     }
 }
 
-/// Changes an answer's headers.
+fn put_in_request(head: &mut RequestHead, addition: &HeaderAddition, value: HeaderValue) {
+    match &addition.target {
+        HeaderTarget::Header(name) => put(&mut head.headers, name, value, addition.action),
+        HeaderTarget::Authority
+            if is_authority(value.as_bytes()) && addition.action != AppendAction::AddIfAbsent =>
+        {
+            head.authority = value;
+        }
+        HeaderTarget::Authority => {}
+    }
+}
+
+/// Changes an answer's headers, in the same way.
 pub(crate) fn apply_to_response(
     head: &mut ResponseHead,
     request: &RequestHead,
@@ -58,12 +81,39 @@ pub(crate) fn apply_to_response(
     for name in &mutations.remove {
         head.headers.remove(name);
     }
-    for addition in &mutations.add {
-        if let HeaderTarget::Header(name) = &addition.target
-            && let Some(value) = value_of(addition, request, Some(&head.headers), values)
-        {
+    let made: Vec<_> = mutations
+        .add
+        .iter()
+        .filter_map(|addition| match &addition.target {
+            HeaderTarget::Header(name) if is_due(&head.headers, name, addition.action) => {
+                Some((addition, value_of(addition, request, Some(&head.headers), values)?))
+            }
+            _ => None,
+        })
+        .collect();
+    for (addition, value) in in_order(made) {
+        if let HeaderTarget::Header(name) = &addition.target {
             put(&mut head.headers, name, value, addition.action);
         }
+    }
+}
+
+/// What replaces comes before what is added, as in Envoy. Conditions are decided, so that they are not looked at again.
+fn in_order(
+    made: Vec<(&HeaderAddition, HeaderValue)>,
+) -> impl Iterator<Item = (&HeaderAddition, HeaderValue)> {
+    let (replacing, adding): (Vec<_>, Vec<_>) = made.into_iter().partition(|(addition, _)| {
+        matches!(addition.action, AppendAction::Overwrite | AppendAction::OverwriteIfExists)
+    });
+    replacing.into_iter().chain(adding)
+}
+
+/// Whether an addition's condition holds.
+fn is_due(headers: &HeaderMap, name: &HeaderName, action: AppendAction) -> bool {
+    match action {
+        AppendAction::Append | AppendAction::Overwrite => true,
+        AppendAction::AddIfAbsent => !headers.contains_key(name),
+        AppendAction::OverwriteIfExists => headers.contains_key(name),
     }
 }
 
@@ -73,36 +123,55 @@ pub(crate) fn reads_request(mutations: &HeaderMutations) -> bool {
         HeaderFormat::Literal(_) => false,
         HeaderFormat::Parts(format) => {
             format.commands().any(|command| command.operator.request_headers().next().is_some())
-                || format.commands().any(|command| {
-                    matches!(
-                        command.operator,
-                        Operator::StreamId | Operator::TraceId | Operator::Address(AddressOf::Client, _)
-                    )
-                })
+                || format
+                    .commands()
+                    .any(|command| matches!(command.operator, Operator::StreamId | Operator::TraceId))
         }
     })
 }
 
+/// Writes a header; conditions were looked at before.
 fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
     match action {
-        AppendAction::Append => {
+        AppendAction::Append | AppendAction::AddIfAbsent if JOINED.contains(&name.as_str()) => {
+            match headers.entry(name) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(value);
+                }
+                Entry::Occupied(mut occupied) => {
+                    let joined = [occupied.get().as_bytes(), b",", value.as_bytes()].concat();
+                    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+                        occupied.insert(joined);
+                    }
+                }
+            }
+        }
+        AppendAction::Append | AppendAction::AddIfAbsent => {
             headers.append(name, value);
         }
-        AppendAction::Overwrite => {
+        AppendAction::Overwrite | AppendAction::OverwriteIfExists => {
             headers.insert(name, value);
-        }
-        AppendAction::AddIfAbsent => {
-            if let Entry::Vacant(vacant) = headers.entry(name) {
-                vacant.insert(value);
-            }
-        }
-        AppendAction::OverwriteIfExists => {
-            if let Entry::Occupied(mut occupied) = headers.entry(name) {
-                occupied.insert(value);
-            }
         }
     }
 }
+
+/// Headers of which Envoy keeps one line: further values are joined to it.
+const JOINED: [&str; 14] = [
+    "user-agent",
+    "via",
+    "te",
+    "expect",
+    "server",
+    "date",
+    "location",
+    "content-type",
+    "x-request-id",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-client-cert",
+];
 
 /// The value to write; none where it is empty and must not be.
 fn value_of(
@@ -112,13 +181,10 @@ fn value_of(
     values: &Values<'_>,
 ) -> Option<HeaderValue> {
     match &addition.value {
-        HeaderFormat::Literal(value) => Some(value.clone()),
+        HeaderFormat::Literal(value) => (!value.is_empty() || addition.keep_empty).then(|| value.clone()),
         HeaderFormat::Parts(format) => {
             let headers = LiveHeaders { request, response };
-            let client = values.record.map(|record| {
-                let peer = record.connection.info().remote.ip().to_canonical();
-                client_address(&request.headers, peer, record.serving.settings.http.forwarding)
-            });
+            let client = values.record.map(|record| record.client.address);
             let mut text = Vec::new();
             write_text(&mut text, format, &Values { headers: Some(&headers), client, ..*values }, "");
             if text.is_empty() && !addition.keep_empty {

@@ -7,13 +7,16 @@ mod authority;
 mod client_certificate;
 mod headers;
 
+use crate::client_address::Client;
 use crate::connection::Connection;
 use crate::path::{Canonical, canonical};
+use authority::HostForm;
 use gateway_config::HttpConnectionManager;
 use gateway_filter_api::RequestHead;
+use headers::{Stripped, Trusted};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 
 /// A request that is fit for routing.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Normalised {
     pub(crate) head: RequestHead,
     /// The protocol that the client wants to change to.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// Who sent it.
+    pub(crate) client: Client,
 }
 
 /// Why a request goes no further.
@@ -31,6 +36,8 @@ pub(crate) enum Refused {
     BadRequest(&'static str),
     /// 405: the gateway is no forward proxy.
     MethodNotAllowed,
+    /// The client's address is not told as it must be.
+    UnknownClient(StatusCode),
     /// 307 to the unescaped path.
     Redirect(PathAndQuery),
 }
@@ -45,7 +52,12 @@ pub(crate) fn normalise(
     if method == Method::CONNECT {
         return Err(Refused::MethodNotAllowed);
     }
-    let authority = authority::take(&uri, &mut headers, http.strip_port, connection.local_port())?;
+    let form = HostForm {
+        strip_port: http.strip_port,
+        strip_dot: http.strip_trailing_dot,
+        local_port: connection.local_port(),
+    };
+    let authority = authority::take(&uri, &mut headers, form)?;
     let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     let path = if method == Method::OPTIONS && target.as_str() == "*" {
         target
@@ -57,12 +69,12 @@ pub(crate) fn normalise(
             Canonical::Refused => return Err(Refused::BadRequest("path_normalization_failed")),
         }
     };
-    let upgrade = headers::strip(&mut headers, http.underscores, http.forwarding)?;
+    let Stripped { upgrade, envoy } = headers::strip(&mut headers, http.underscores)?;
     let tls = connection.info().tls.as_ref();
     client_certificate::apply(&mut headers, http.client_certificate, tls);
-    let https = headers::trust(&mut headers, http.forwarding, connection);
+    let Trusted { https, client } = headers::trust(&mut headers, http, connection, envoy)?;
     let head = RequestHead { method, https, authority, path, headers, version };
-    Ok(Normalised { head, upgrade })
+    Ok(Normalised { head, upgrade, client })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! What is kept about a request until it is over, then counted and logged; exactly once, however it ends.
 
 use crate::access_log::{Kept, is_wanted};
+use crate::answer::is_grpc;
+use crate::client_address::Client;
 use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
 use crate::format::{Values, write_json, write_text};
@@ -24,6 +26,10 @@ use tokio::time::Instant;
 pub(crate) struct Record {
     pub(crate) connection: Rc<Connection>,
     pub(crate) serving: Serving,
+    /// Who sent the request; the peer as long as it is not read.
+    pub(crate) client: Client,
+    /// The client speaks gRPC.
+    pub(crate) grpc: bool,
     start: Instant,
     pub(crate) status: u16,
     pub(crate) flags: ResponseFlags,
@@ -68,6 +74,8 @@ impl Record {
         Box::new(Self {
             connection: Rc::clone(connection),
             serving,
+            client: Client { address: connection.info().remote.ip().to_canonical(), internal: false },
+            grpc: false,
             start: clock::now(),
             status: 0,
             flags: ResponseFlags::default(),
@@ -87,10 +95,10 @@ impl Record {
 
     /// Keeps what access logs show of the client's request, where there are logs.
     pub(crate) fn keep_request(&mut self, head: &RequestHead) {
+        self.grpc = is_grpc(head);
         let settings = &self.serving.settings;
         if !settings.logs.is_empty() {
-            let peer = self.connection.info().remote.ip().to_canonical();
-            self.kept = Some(Kept::new(&settings.http.access_logs, head, peer, settings.http.forwarding));
+            self.kept = Some(Kept::new(&settings.http.access_logs, head, self.client.address));
         }
     }
 
@@ -107,6 +115,12 @@ impl Record {
         if let Some(kept) = &mut self.kept {
             kept.route = Some(name.into());
         }
+    }
+
+    /// Names of route and cluster, where they are kept.
+    pub(crate) fn kept_names(&self) -> (Option<&str>, Option<&str>) {
+        let kept = self.kept.as_ref();
+        (kept.and_then(|kept| kept.route.as_deref()), kept.and_then(|kept| kept.cluster.as_deref()))
     }
 
     /// Keeps the name of the cluster that was chosen.
@@ -153,6 +167,20 @@ impl Record {
         if let Some(kept) = &mut self.kept {
             kept.ended(trailers);
         }
+    }
+
+    /// When the request began.
+    pub(crate) fn began(&self) -> Instant {
+        self.start
+    }
+
+    /// How long ago the client had sent all of the request; none where it has not.
+    pub(crate) fn since_request(&self) -> Option<Duration> {
+        let begun = match &self.body {
+            None => self.start,
+            Some(body) => body.ended_at()?,
+        };
+        Some(clock::now().saturating_duration_since(begun))
     }
 
     /// Body bytes from the client.

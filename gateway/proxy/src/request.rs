@@ -14,18 +14,20 @@ use crate::filter::{self, BodyRun, Direction, FilterStreams, Filtered, PendingBo
 use crate::format::Values;
 use crate::forward::{self, Exchange};
 use crate::head_guard::Refusal;
+use crate::internal_redirect::Followed;
 use crate::mutations::{apply_to_response, ordered};
 use crate::normalise::{Normalised, Refused, normalise};
 use crate::record::Record;
 use crate::request_body::BodySource;
 use crate::response_body::{self, ResponseBody};
-use crate::routing::Routing;
+use crate::routing::{Chosen, Routing};
+use crate::steer::{self, Steering};
 use crate::upgrade::Upgrade;
-use crate::{respond, rewrite};
-use gateway_config::{Action, Forward, HeaderMutations, RequireTls, RouteFound, RouteTable};
-use gateway_filter_api::RequestHead;
+use crate::{local_reply, respond, rewrite};
+use gateway_config::{Action, Forward, HeaderMutations, RequireTls};
+use gateway_filter_api::{RequestHead, ResponseFlags};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -39,7 +41,9 @@ pub(crate) async fn serve(
     let serving = record.serving.clone();
     let (version, head_only) = (request.version(), request.method() == Method::HEAD);
     let upgrade = Upgrade::offered(&mut request);
-    let answer = answer(&mut record, &serving, request, upgrade).await;
+    let mut answer = answer(&mut record, &serving, request, upgrade).await;
+    // What was answered before the request was read to its end.
+    local_reply::finish(&mut answer, &record, None);
     Ok(respond::respond(answer, record, version, head_only))
 }
 
@@ -54,7 +58,7 @@ async fn answer<'a>(
     let (parts, incoming) = request.into_parts();
     let (method, version) = (parts.method.clone(), parts.version);
     let path = if settings.logs.is_empty() { None } else { parts.uri.path_and_query().cloned() };
-    let Normalised { mut head, upgrade: protocol } =
+    let Normalised { mut head, upgrade: protocol, client } =
         match normalise(parts, &settings.http, &record.connection) {
             Ok(normalised) => normalised,
             Err(refused) => {
@@ -62,83 +66,153 @@ async fn answer<'a>(
                 return refuse(record, refused);
             }
         };
+    record.client = client;
     record.keep_request(&head);
     let Some(table) = serving.snapshot.routes_of(&settings.http) else { return no_route(record, &head) };
-    let Some(mut routing) = Routing::find(table, &head) else { return no_route(record, &head) };
-    record.keep_route(&routing.found.route.name);
-    if routing.found.virtual_host.require_tls == RequireTls::All && !head.https {
-        return to_https(&head);
+    if !client.internal {
+        table.settings.internal_only_headers.iter().for_each(|name| drop(head.headers.remove(name)));
     }
-
+    let Some(mut routing) = Routing::find(table, &head, client) else { return no_route(record, &head) };
+    record.keep_route(&routing.found.route.name);
     if version != Version::HTTP_2 && is_bare(&method) && !incoming.is_end_stream() {
         record.connection.age();
     }
     let mut body = PendingBody::new(incoming, version == Version::HTTP_2);
-    let mut answer = None;
+    let (mut upgrade, mut followed) = ((upgrade, protocol), Followed::default());
+    loop {
+        let asked = std::mem::take(&mut upgrade);
+        let mut answer = match handle(record, (serving, &mut routing), &mut head, (body, asked)).await {
+            Handled::Done(answer) => return answer,
+            Handled::Answer(answer) => answer,
+        };
+        if let Some(again) = followed.follow(&answer, record, &mut head, &mut routing) {
+            body = again;
+            continue;
+        }
+        respond_phases(record, &mut answer, &routing, &head).await;
+        return answer;
+    }
+}
+
+/// What a pass through the phases of a request led to.
+enum Handled<'a> {
+    /// An answer for the phases of responses.
+    Answer(Answer<'a>),
+    /// One that needs none.
+    Done(Answer<'a>),
+}
+
+/// An upgrade that the client offers, and its protocol.
+type Offer = (Option<Upgrade>, Option<HeaderValue>);
+
+/// Request filters and what the route does.
+async fn handle<'a>(
+    record: &mut Record,
+    (serving, routing): (&'a Serving, &mut Routing<'a>),
+    head: &mut RequestHead,
+    (mut body, (upgrade, protocol)): (PendingBody, Offer),
+) -> Handled<'a> {
+    let settings = &*serving.settings;
+    let tls_needed = match routing.found.virtual_host.require_tls {
+        RequireTls::None => false,
+        RequireTls::All => true,
+        RequireTls::External => !routing.client.internal,
+    };
+    if tls_needed && !head.https {
+        return Handled::Done(to_https(head));
+    }
     if filter::any(settings) {
         let first = routing.found.route;
         let streams = FilterStreams::new(first, &record.connection);
         record.streams = Some(Rc::clone(&streams));
-        match streams.on_request(&mut head, &mut body, settings, &mut routing).await {
-            Filtered::Pass => {}
-            Filtered::NoRoute => answer = Some(no_route(record, &head)),
-            Filtered::Answer(given, details) => {
-                record.details = Some(details);
-                answer = Some(given);
-            }
-        }
+        let filtered = streams.on_request(head, &mut body, settings, routing).await;
         if !std::ptr::eq(first, routing.found.route) {
             record.keep_route(&routing.found.route.name);
         }
+        match filtered {
+            Filtered::Pass => {}
+            Filtered::NoRoute => return Handled::Answer(no_route(record, head)),
+            Filtered::Answer(given, details) => {
+                record.details = Some(details);
+                return Handled::Answer(given);
+            }
+        }
     }
-
-    let (found, choice) = (routing.found, routing.choice());
-    let mut answer = match (answer, &found.route.action) {
-        (Some(answer), _) => answer,
-        (None, Action::Redirect(to)) => {
-            settings.metrics.rq_redirect.increment();
-            record.details = Some("direct_response".into());
-            match rewrite::location(to, found.route, &head) {
-                Some(location) => redirect(to.status, location),
-                None => fail(record, Failure::bad_request("redirect_location"), &head),
-            }
-        }
-        (None, Action::Respond(response)) => {
-            settings.metrics.rq_direct_response.increment();
-            record.details = Some("direct_response".into());
-            Answer {
-                source: Source::Route,
-                ..local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(&head))
-            }
-        }
-        (None, Action::Forward(forward)) => {
+    match &routing.found.route.action {
+        Action::Forward(forward) => {
             let upgrade = match Upgrade::allow(upgrade, protocol.as_ref(), settings, forward) {
                 Ok(upgrade) => upgrade,
                 Err(failure) => {
                     settings.metrics.downstream_rq_ws_on_non_ws_route.increment();
-                    return fail(record, failure, &head);
+                    return Handled::Done(fail(record, failure, head));
                 }
             };
-            let body = body_source(record, body, forward, &mut head);
-            record.body.clone_from(&body);
-            let exchange =
-                Exchange { serving, table, found, forward, choice, head: &mut head, body, upgrade };
-            forward::forward(record, exchange).await
+            Handled::Answer(forwarded(record, (serving, routing), forward, head, (body, upgrade)).await)
         }
-    };
-    respond_phases(record, &mut answer, table, found, &head).await;
-    answer
+        Action::Redirect(_) | Action::Respond(_) => Handled::Answer(configured(record, routing, head)),
+    }
+}
+
+/// What the configuration itself answers.
+fn configured<'a>(record: &mut Record, routing: &Routing<'_>, head: &RequestHead) -> Answer<'a> {
+    let metrics = &record.serving.settings.metrics;
+    match &routing.found.route.action {
+        Action::Redirect(to) => {
+            metrics.rq_redirect.increment();
+            record.details = Some("direct_response".into());
+            match rewrite::location(to, routing.found.route, head) {
+                Some(location) => redirect(to.status, location),
+                None => fail(record, Failure::bad_request("redirect_location"), head),
+            }
+        }
+        Action::Respond(response) => {
+            metrics.rq_direct_response.increment();
+            record.details = Some("direct_response".into());
+            let mut answer = local(response.status, HeaderMap::new(), response.body.clone(), is_grpc(head));
+            answer.source = Source::Route;
+            if let Some(format) = &response.format {
+                local_reply::write(&mut answer, record, Some(head), format);
+            }
+            answer
+        }
+        Action::Forward(_) => no_route(record, head),
+    }
+}
+
+/// The way to the upstream.
+async fn forwarded<'a>(
+    record: &mut Record,
+    (serving, routing): (&'a Serving, &Routing<'a>),
+    forward: &'a Forward,
+    head: &mut RequestHead,
+    (body, upgrade): (PendingBody, Option<Upgrade>),
+) -> Answer<'a> {
+    let router = &serving.settings.http.router;
+    if let Some((answer, name)) = steer::malformed(head, router) {
+        record.flags |= ResponseFlags::INVALID_ENVOY_HEADERS;
+        record.details = Some(format!("request_headers_failed_strict_check{{{name}}}").into());
+        return answer;
+    }
+    let steering = Steering::of(head, forward, router);
+    let again = steering.retry.is_some()
+        || forward.internal_redirects.is_some()
+        || !forward::mirrors(forward, routing.table).is_empty();
+    let body = body_source(record, body, again, head);
+    record.body.clone_from(&body);
+    let (table, found, chosen) = (routing.table, routing.found, routing.chosen.as_ref());
+    let exchange = Exchange { serving, table, found, forward, chosen, steering, head, body, upgrade };
+    forward::forward(record, exchange).await
 }
 
 /// The body for the upstream: kept where it may be sent again, through the plugins that want it.
 fn body_source(
     record: &Record,
     body: PendingBody,
-    forward: &Forward,
+    again: bool,
     head: &mut RequestHead,
 ) -> Option<Rc<BodySource>> {
     let limits = record.connection.worker().limits();
-    let keep = if forward.retry.is_some() || !forward.mirrors.is_empty() { limits.buffer } else { 0 };
+    let keep = if again { limits.buffer } else { 0 };
     let streams = record.streams.as_ref().filter(|_| body.is_streaming());
     let run = streams.and_then(|streams| BodyRun::new(streams, Direction::Request, limits.buffer));
     if run.is_some() {
@@ -151,10 +225,10 @@ fn body_source(
 async fn respond_phases<'a>(
     record: &mut Record,
     answer: &mut Answer<'a>,
-    table: &RouteTable,
-    found: RouteFound<'_>,
+    routing: &Routing<'_>,
     request: &RequestHead,
 ) {
+    let (table, found) = (routing.table, routing.found);
     let none = HeaderMutations::default();
     let cluster = match answer.source {
         Source::Tunnel => return,
@@ -164,7 +238,7 @@ async fn respond_phases<'a>(
     };
     if let Some(cluster) = cluster {
         let cluster_name = match answer.source {
-            Source::Cluster(cluster) => Some(&*cluster.name),
+            Source::Cluster(_) => routing.chosen.as_ref().map(Chosen::name),
             _ => None,
         };
         let values = Values {
@@ -180,6 +254,7 @@ async fn respond_phases<'a>(
             apply_to_response(&mut answer.head, request, mutations, &values);
         }
     }
+    local_reply::finish(answer, record, Some(request));
     if let Some(streams) = record.streams.clone() {
         let end = answer.payload.is_empty();
         let mut replaced = match streams.on_response_headers(&mut answer.head, request, end).await {
@@ -191,9 +266,10 @@ async fn respond_phases<'a>(
             Err(local) => Some(local),
         };
         if let Some(local) = replaced.take() {
-            let (given, details) = from_filter(*local, is_grpc(request));
+            let (given, details) = from_filter(*local, record.grpc);
             record.details = Some(details);
             *answer = given;
+            local_reply::finish(answer, record, Some(request));
         }
     }
 }
@@ -206,7 +282,9 @@ fn fail<'a>(record: &mut Record, failure: Failure, head: &RequestHead) -> Answer
 
 fn no_route<'a>(record: &mut Record, head: &RequestHead) -> Answer<'a> {
     record.serving.settings.metrics.no_route.increment();
-    fail(record, Failure::NO_ROUTE, head)
+    let mut answer = fail(record, Failure::NO_ROUTE, head);
+    local_reply::finish(&mut answer, record, Some(head));
+    answer
 }
 
 fn to_https<'a>(head: &RequestHead) -> Answer<'a> {
@@ -237,9 +315,12 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
         Refused::MethodNotAllowed => {
             Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }
         }
+        Refused::UnknownClient(status) => {
+            Failure { status, ..Failure::bad_request("rejected_by_original_ip_detection") }
+        }
         Refused::Redirect(to) => {
             record.details = Some("path_normalization_redirect".into());
-            return match http::HeaderValue::from_str(to.as_str()) {
+            return match HeaderValue::from_str(to.as_str()) {
                 Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location),
                 Err(_) => Failure::bad_request("path_normalization_failed").answer(false),
             };

@@ -6,6 +6,8 @@
 use crate::answer::{Answer, Source};
 use crate::record::Record;
 use crate::response_body::{Payload, ResponseBody};
+use crate::via;
+use gateway_config::ServerHeader;
 use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
@@ -19,14 +21,22 @@ pub(crate) fn respond(
     version: Version,
     head_only: bool,
 ) -> Response<ResponseBody> {
-    let Answer { head, payload, source } = answer;
+    let Answer { head, payload, source, .. } = answer;
     let (status, mut headers) = (head.status, head.headers);
     let tunnel = matches!(source, Source::Tunnel);
     if !tunnel {
         strip(&mut headers);
     }
-    if let Some(server) = &record.serving.settings.server {
-        headers.insert(SERVER, server.clone());
+    let http = &record.serving.settings.http;
+    match http.server_header {
+        ServerHeader::Overwrite => drop(headers.insert(SERVER, http.server_name.clone())),
+        ServerHeader::AppendIfAbsent => {
+            headers.entry(SERVER).or_insert_with(|| http.server_name.clone());
+        }
+        ServerHeader::PassThrough => {}
+    }
+    if let Some(name) = &http.via {
+        via::append(&mut headers, name);
     }
     if !tunnel && version != Version::HTTP_2 && record.connection.is_ending() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -4,6 +4,7 @@
 //! A response's body on its way to the client. It carries the request's record: when it ends or is dropped, the request is over.
 
 use crate::answer::Answer;
+use crate::deadline::Over;
 use crate::filter::{BodyRun, Direction, FilterStreams};
 use crate::idle::IdleTimer;
 use crate::record::Record;
@@ -30,6 +31,9 @@ pub(crate) enum AnswerError {
     /// The request's time ran out.
     #[error("the request's time ran out during the answer")]
     Timeout,
+    /// The stream's time ran out.
+    #[error("the stream's time ran out during the answer")]
+    Duration,
     /// The upstream sent nothing for too long.
     #[error("the upstream's answer did not go on in time")]
     Idle,
@@ -63,7 +67,7 @@ pub(crate) struct FilteredPayload {
 pub(crate) struct UpstreamPayload {
     pub(crate) body: UpstreamBody<RequestBody>,
     /// When the request's time is over.
-    pub(crate) deadline: Option<Pin<Box<Sleep>>>,
+    pub(crate) deadline: Option<(Pin<Box<Sleep>>, Over)>,
     pub(crate) idle: IdleTimer,
 }
 
@@ -105,6 +109,7 @@ impl ResponseBody {
                 (ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_after_response_started")
             }
             AnswerError::Timeout => (ResponseFlags::UPSTREAM_TIMEOUT, "response_timeout"),
+            AnswerError::Duration => (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout"),
             AnswerError::Filter => (ResponseFlags::default(), "filter_ended_response"),
             AnswerError::Idle => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
         };
@@ -227,22 +232,25 @@ impl FilteredPayload {
 }
 
 impl UpstreamPayload {
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Option<AnswerError> {
+        let (sleep, over) = self.deadline.as_mut()?;
+        sleep.as_mut().poll(context).is_ready().then_some(match over {
+            Over::Stream => AnswerError::Duration,
+            Over::Request | Over::Idle => AnswerError::Timeout,
+        })
+    }
+
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.idle.moved();
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| AnswerError::Upstream)))
             }
-            Poll::Pending
-                if self
-                    .deadline
-                    .as_mut()
-                    .is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) =>
-            {
-                Poll::Ready(Some(Err(AnswerError::Timeout)))
-            }
-            Poll::Pending if self.idle.poll_expired(context) => Poll::Ready(Some(Err(AnswerError::Idle))),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match self.poll_over(context) {
+                Some(over) => Poll::Ready(Some(Err(over))),
+                None if self.idle.poll_expired(context) => Poll::Ready(Some(Err(AnswerError::Idle))),
+                None => Poll::Pending,
+            },
         }
     }
 }

@@ -8,11 +8,11 @@ use crate::request_body::{BodyError, BodySource, RequestBody};
 use gateway_config::{RetryOn, RetryPolicy};
 use gateway_filter_api::ResponseFlags;
 use gateway_upstream::{HostState, PickContext, Picked, RetryPermit, SendError, SendErrorKind, UpstreamBody};
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{sleep, timeout};
 
 /// How one attempt ended.
@@ -41,15 +41,27 @@ pub(crate) enum Attempt {
 #[derive(Debug)]
 pub(crate) struct Tries<'a> {
     policy: Option<&'a RetryPolicy>,
+    per_try: Option<Duration>,
     retries: u32,
     tried: Vec<Arc<HostState>>,
     permit: Option<RetryPermit>,
+    /// What the last answer asks to wait.
+    asked: Option<Duration>,
+    timed_out: bool,
 }
 
 impl<'a> Tries<'a> {
-    /// No attempt yet.
-    pub(crate) fn new(policy: Option<&'a RetryPolicy>) -> Self {
-        Self { policy, retries: 0, tried: Vec::new(), permit: None }
+    /// No attempt yet; `per_try` is the limit of each.
+    pub(crate) fn new(policy: Option<&'a RetryPolicy>, per_try: Option<Duration>) -> Self {
+        let idle = policy.and_then(|policy| policy.per_try_idle_timeout);
+        // Before the head of the answer, nothing else can move.
+        let per_try = [per_try, idle].into_iter().flatten().filter(|limit| !limit.is_zero()).min();
+        Self { policy, per_try, retries: 0, tried: Vec::new(), permit: None, asked: None, timed_out: false }
+    }
+
+    /// Whether this is another attempt after one that took too long.
+    pub(crate) fn follows_timeout(&self) -> bool {
+        self.timed_out
     }
 
     /// Whether another attempt may follow the next one.
@@ -77,8 +89,7 @@ impl<'a> Tries<'a> {
             &mut impl Future<Output = Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>>>,
         >,
     ) -> Tried {
-        let limit = self.policy.and_then(|policy| policy.per_try_timeout).filter(|limit| !limit.is_zero());
-        let result = match limit {
+        let result = match self.per_try {
             None => send.await,
             Some(limit) => match timeout(limit, send).await {
                 Ok(result) => result,
@@ -111,6 +122,11 @@ impl<'a> Tries<'a> {
             if let Some(permit) = picked.permit_retry() {
                 self.permit = Some(permit);
                 self.retries += 1;
+                self.timed_out = matches!(tried, Tried::TimedOut);
+                self.asked = match &tried {
+                    Tried::Answer(response) => self.asked_wait(response.headers()),
+                    _ => None,
+                };
                 self.tried.push(Arc::clone(picked.host()));
                 return Ok(Attempt::Again(if let Tried::Error(error) = tried {
                     error.request
@@ -134,9 +150,19 @@ impl<'a> Tries<'a> {
         Err(Failure { flags, ..result })
     }
 
+    fn asked_wait(&self, headers: &HeaderMap) -> Option<Duration> {
+        let back_off = self.policy?.rate_limited.as_ref()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        back_off.wait(headers, now)
+    }
+
     /// Waits before the next attempt: at random below a limit that doubles each time.
     pub(crate) async fn back_off(&self) {
         let Some(policy) = self.policy else { return };
+        if let Some(asked) = self.asked {
+            // Not all at the same moment.
+            return sleep(asked.mul_f64(rand::random_range(1.0..=1.5))).await;
+        }
         let doubled = policy
             .backoff_base
             .saturating_mul(1_u32.checked_shl(self.retries.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -152,7 +178,7 @@ impl<'a> Tries<'a> {
 fn is_worth_another(policy: &RetryPolicy, tried: &Tried) -> bool {
     let any_reset = RetryOn::SERVER_ERROR.union(RetryOn::GATEWAY_ERROR).union(RetryOn::RESET);
     match tried {
-        Tried::Answer(response) => policy.retries_status(response.status()),
+        Tried::Answer(response) => policy.retries_answer(response.status(), response.headers()),
         Tried::TimedOut => policy.on.intersects(any_reset),
         Tried::Error(error) => match error.kind {
             SendErrorKind::Overflow | SendErrorKind::Request => false,

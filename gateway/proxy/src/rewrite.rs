@@ -7,6 +7,7 @@ use gateway_config::{PathMatcher, PathRewrite, Redirect, RedirectPath, Route};
 use gateway_filter_api::RequestHead;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
+use regex::Regex;
 use std::borrow::Cow;
 
 /// The path for the upstream; none where the result would be no path.
@@ -19,37 +20,45 @@ pub(crate) fn path(rewrite: &PathRewrite, route: &Route, target: &PathAndQuery) 
     PathAndQuery::try_from(text).ok()
 }
 
+/// The authority for the upstream that a path becomes.
+pub(crate) fn host_of_path(pattern: &Regex, substitution: &str, path: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(&*pattern.replace_all(path, substitution)).ok()
+}
+
 /// The `Location` of a redirect.
 pub(crate) fn location(redirect: &Redirect, route: &Route, head: &RequestHead) -> Option<HeaderValue> {
     let scheme = redirect.scheme.as_deref().unwrap_or(head.scheme());
-    let (host, port) = split_port(head.authority());
-    let host = redirect.host.as_deref().unwrap_or(host);
-    let port = match (redirect.port, port) {
-        (Some(port), _) => Some(Cow::Owned(port.to_string())),
-        // Envoy: a new host drops the port; a new scheme drops the default port of the old one.
-        (None, _) if redirect.host.is_some() => None,
-        (None, Some(port)) if redirect.scheme.is_some() && port == default_port(head.scheme()) => None,
-        (None, port) => port.map(Cow::Borrowed),
+    let host = match &redirect.host {
+        Some(host) => host,
+        None => own_host(head, scheme, redirect.port.is_some()),
     };
+    let port = redirect.port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = match &redirect.path {
         None => Cow::Borrowed(head.path.path()),
         Some(RedirectPath::Full(path)) => Cow::Borrowed(&**path),
         Some(RedirectPath::Rewrite(rewrite)) => rewritten(rewrite, route, head.path.path()),
     };
-    let mut text = format!("{scheme}://{host}");
-    if let Some(port) = port {
-        text.push(':');
-        text.push_str(&port);
-    }
-    text.push_str(&path);
-    if let Some(query) = head.path.query()
-        && !redirect.strip_query
-        && !path.contains('?')
-    {
+    let mut text = format!("{scheme}://{host}{port}{path}");
+    // A query in path_redirect is the new one.
+    let has_query = matches!(&redirect.path, Some(RedirectPath::Full(path)) if path.contains('?'));
+    if let Some(query) = head.path.query().filter(|_| !redirect.strip_query && !has_query) {
         text.push('?');
         text.push_str(query);
     }
     HeaderValue::try_from(text).ok()
+}
+
+/// The host that was asked for. Its port goes where there is a new one, and where it was the usual one of another scheme.
+fn own_host<'a>(head: &'a RequestHead, scheme: &str, new_port: bool) -> &'a str {
+    let (host, port) = split_port(head.authority());
+    let said = head.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes).unwrap_or_default();
+    let usual = scheme.as_bytes() != said
+        && match said {
+            b"https" => port == Some("443"),
+            b"http" => port == Some("80"),
+            _ => false,
+        };
+    if new_port || usual { host } else { head.authority() }
 }
 
 /// The same request over https.
@@ -89,8 +98,4 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
     }
-}
-
-fn default_port(scheme: &str) -> &'static str {
-    if scheme == "https" { "443" } else { "80" }
 }

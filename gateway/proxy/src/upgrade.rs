@@ -82,7 +82,7 @@ impl Upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.entry(UPGRADE).or_insert(self.protocol);
         let head = ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers };
-        Answer { head, payload: Payload::Empty, source: Source::Tunnel }
+        Answer { head, payload: Payload::Empty, source: Source::Tunnel, form: None }
     }
 }
 

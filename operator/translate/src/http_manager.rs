@@ -87,8 +87,13 @@ fn filters(plugins: &[BoundPlugin]) -> Vec<HttpFilter> {
     let plugins = plugins.iter().map(|(plugin, fact)| wasm::filter(plugin, fact.as_deref()));
     std::iter::once(filter(cors::FILTER, &Cors::default()))
         .chain(plugins)
-        .chain(std::iter::once(filter("envoy.filters.http.router", &Router::default())))
+        .chain(std::iter::once(filter("envoy.filters.http.router", &router())))
         .collect()
+}
+
+/// Neither clients nor origins have a use for `x-envoy-*`.
+fn router() -> Router {
+    Router { suppress_envoy_headers: true, ..Router::default() }
 }
 
 fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {

@@ -63,6 +63,9 @@ pub(crate) struct Case {
     /// HTTP filters before the router.
     #[serde(default)]
     filters: Vec<Value>,
+    /// Further fields of the router.
+    #[serde(default)]
+    router: Map<String, Value>,
     /// Further fields of the listener.
     #[serde(default)]
     listener: Map<String, Value>,
@@ -152,10 +155,9 @@ impl Case {
             json!({"name": self.name, "virtual_hosts": virtual_hosts, "validate_clusters": false});
         merge(&mut routes, &self.route_config);
         let mut filters = self.filters.clone();
-        filters.push(json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": format!("{TYPE}extensions.filters.http.router.v3.Router")},
-        }));
+        let mut router = json!({"@type": format!("{TYPE}extensions.filters.http.router.v3.Router")});
+        merge(&mut router, &self.router);
+        filters.push(json!({"name": "envoy.filters.http.router", "typed_config": router}));
         let mut manager = json!({
             "@type": format!("{TYPE}{HCM}"),
             "stat_prefix": "case",

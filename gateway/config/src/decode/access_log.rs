@@ -98,7 +98,10 @@ fn file_format(
 }
 
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-fn log_format(scope: &mut Scope, given: Option<SubstitutionFormatString>) -> Result<LogFormat, Fault> {
+pub(crate) fn log_format(
+    scope: &mut Scope,
+    given: Option<SubstitutionFormatString>,
+) -> Result<LogFormat, Fault> {
     let Some(given) = given else {
         let line = parse(DEFAULT).map_err(|message| scope.fault(message))?;
         return Ok(LogFormat { line: LogLine::Text(line), omit_empty: false });
@@ -138,7 +141,11 @@ fn inline(scope: &Scope, source: DataSource) -> Result<String, Fault> {
     }
 }
 
-fn log_filter(scope: &mut Scope, filter: pb::AccessLogFilter, depth: usize) -> Result<LogFilter, Fault> {
+pub(crate) fn log_filter(
+    scope: &mut Scope,
+    filter: pb::AccessLogFilter,
+    depth: usize,
+) -> Result<LogFilter, Fault> {
     if depth > DEEPEST {
         return Err(scope.fault(format_args!("lies deeper than {DEEPEST} filters")));
     }

@@ -4,22 +4,25 @@
 //! Decodes the HTTP settings of a listener.
 
 use crate::decode::access_log::access_logs;
+use crate::decode::client_address::clients;
 use crate::decode::client_certificate::client_certificate;
 use crate::decode::http_filter::http_filters;
+use crate::decode::local_reply::local_replies;
 use crate::decode::route_table::route_table;
 use crate::decode::tls::over_ads;
 use crate::decode::{Fault, Scope, fields, number, truth};
 use crate::http_connection_manager::{
     Codec, EscapedSlashes, Forwarding, HttpConnectionManager, HttpLimits, HttpTimeouts, PathOptions,
-    RouteSource, StripPort, Underscores,
+    RouteSource, ServerHeader, StripPort, Underscores,
 };
-use crate::{RouteTable, UpgradeRule};
+use crate::{HttpFilter, HttpFilterKind, RouteTable, RouterOptions, UpgradeRule};
 use gateway_xds_api::pb::envoy::config::core::v3::{
     self as core, http_protocol_options::HeadersWithUnderscoresAction,
 };
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     self as pb, http_connection_manager as manager,
 };
+use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,16 +39,18 @@ pub(crate) fn connection_manager(
             max_request_headers_kb, stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout, access_log, use_remote_address,
             xff_num_trusted_hops, skip_xff_append, generate_request_id, preserve_external_request_id, upgrade_configs, normalize_path, merge_slashes,
             path_with_escaped_slashes_action, strip_matching_host_port, route_specifier, strip_port_mode, http_protocol_options,
-            forward_client_cert_details, set_current_client_cert_details,
+            forward_client_cert_details, set_current_client_cert_details, via, strip_trailing_host_dot, append_x_forwarded_port,
+            scheme_header_transformation, original_ip_detection_extensions, internal_address_config,
+            local_reply_config,
         }
         warn {
-            add_user_agent, tracing, http3_protocol_options, scheme_header_transformation, access_log_options, original_ip_detection_extensions,
-            early_header_mutation_extensions, via, always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
-            request_id_extension, local_reply_config, path_normalization_options, strip_trailing_host_dot, proxy_status_config,
-            typed_header_validation_config, append_x_forwarded_port, append_local_overload, access_log_flush_interval, forward_proto_config,
+            add_user_agent, tracing, http3_protocol_options, access_log_options,
+            early_header_mutation_extensions, always_set_request_id_in_response, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+            request_id_extension, path_normalization_options, proxy_status_config,
+            typed_header_validation_config, append_local_overload, access_log_flush_interval, forward_proto_config,
             flush_access_log_on_new_request, stream_flush_timeout, drain_timeout_jitter, http1_safe_max_connection_duration,
         }
-        quiet { delayed_close_timeout, internal_address_config, stream_error_on_invalid_http_message, add_proxy_protocol_connection_state }
+        quiet { delayed_close_timeout, stream_error_on_invalid_http_message, add_proxy_protocol_connection_state }
     });
     if let Some(options) = http_protocol_options {
         scope.at("http_protocol_options", |scope| http1(scope, options));
@@ -77,11 +82,14 @@ pub(crate) fn connection_manager(
         max_requests_per_connection: common.max_requests,
     };
     let strip_any = matches!(strip_port_mode, Some(manager::StripPortMode::StripAnyHostPort(true)));
+    let edge = truth(use_remote_address, false);
+    let filters = self::http_filters(scope, http_filters)?;
     Ok(HttpConnectionManager {
         stat_prefix: stat_prefix.into(),
         routes: routes(scope, route_specifier)?,
         codec: codec(scope, codec_type)?,
-        filters: self::http_filters(scope, http_filters)?,
+        router: router_of(&filters),
+        filters,
         access_logs: Arc::new(access_logs(scope, access_log)?),
         timeouts,
         limits,
@@ -98,9 +106,19 @@ pub(crate) fn connection_manager(
         } else {
             StripPort::Keep
         },
+        strip_trailing_dot: strip_trailing_host_dot,
         underscores: common.underscores,
+        clients: clients(
+            scope,
+            internal_address_config,
+            original_ip_detection_extensions,
+            (edge, xff_num_trusted_hops),
+        )?,
+        via: header_value(scope, "via", via)?,
         forwarding: Forwarding {
-            use_remote_address: truth(use_remote_address, false),
+            use_remote_address: edge,
+            append_port: append_x_forwarded_port,
+            https: scheme_header_transformation.map_or(Ok(None), |to| scheme(scope, to))?,
             trusted_hops: xff_num_trusted_hops,
             skip_append: skip_xff_append,
             generate_request_id: truth(generate_request_id, true),
@@ -111,7 +129,12 @@ pub(crate) fn connection_manager(
             forward_client_cert_details,
             set_current_client_cert_details,
         )?,
-        server_name: server_header(scope, server_name, server_header_transformation)?,
+        server_name: header_value(scope, "server_name", server_name)?
+            .unwrap_or_else(|| HeaderValue::from_static("envoy")),
+        server_header: server_header(scope, server_header_transformation)?,
+        local_replies: local_reply_config
+            .map(|config| scope.at("local_reply_config", |scope| local_replies(scope, config)).map(Arc::new))
+            .transpose()?,
         upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
     })
 }
@@ -248,20 +271,43 @@ fn path_options(
     Ok(PathOptions { normalize, merge_slashes, escaped_slashes })
 }
 
-fn server_header(scope: &mut Scope, name: String, transformation: i32) -> Result<Option<Box<str>>, Fault> {
-    if http::HeaderValue::from_str(&name).is_err() {
-        return Err(scope.field_fault("server_name", "is not a header value"));
-    }
+fn server_header(scope: &Scope, transformation: i32) -> Result<ServerHeader, Fault> {
     match manager::ServerHeaderTransformation::try_from(transformation) {
-        Ok(manager::ServerHeaderTransformation::Overwrite) => {
-            Ok(Some(name).filter(|name| !name.is_empty()).map(Into::into))
-        }
-        Ok(manager::ServerHeaderTransformation::PassThrough) => Ok(None),
-        Ok(manager::ServerHeaderTransformation::AppendIfAbsent) => {
-            scope.warn("server_header_transformation", "APPEND_IF_ABSENT counts as PASS_THROUGH");
+        Ok(manager::ServerHeaderTransformation::Overwrite) => Ok(ServerHeader::Overwrite),
+        Ok(manager::ServerHeaderTransformation::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
+        Ok(manager::ServerHeaderTransformation::PassThrough) => Ok(ServerHeader::PassThrough),
+        Err(_) => Err(scope.field_fault("server_header_transformation", "is unknown")),
+    }
+}
+
+/// A text for a header; none where it is empty.
+fn header_value(scope: &Scope, field: &str, text: String) -> Result<Option<HeaderValue>, Fault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    HeaderValue::try_from(text).map(Some).map_err(|_| scope.field_fault(field, "is not a header value"))
+}
+
+/// Whether all requests count as https; none: as they come.
+fn scheme(scope: &mut Scope, to: core::SchemeHeaderTransformation) -> Result<Option<bool>, Fault> {
+    use core::scheme_header_transformation::Transformation;
+    scope.at("scheme_header_transformation", |scope| match to.transformation {
+        Some(Transformation::SchemeToOverwrite(scheme)) => match scheme.as_str() {
+            "http" => Ok(Some(false)),
+            "https" => Ok(Some(true)),
+            _ => Err(scope.field_fault("scheme_to_overwrite", "must be http or https")),
+        },
+        None => {
+            scope.unused("match_upstream", &to.match_upstream);
             Ok(None)
         }
-        Err(_) => Err(scope.field_fault("server_header_transformation", "is unknown")),
+    })
+}
+
+fn router_of(filters: &[HttpFilter]) -> RouterOptions {
+    match filters.last().map(|last| &last.kind) {
+        Some(HttpFilterKind::Router(options)) => RouterOptions::clone(options),
+        _ => RouterOptions::default(),
     }
 }
 

@@ -4,8 +4,8 @@
 //! Decodes HTTP filters.
 
 use crate::decode::wasm_config::wasm;
-use crate::decode::{Fault, Scope, filters, type_name};
-use crate::{HttpFilter, HttpFilterKind};
+use crate::decode::{Fault, Scope, fields, filters, type_name};
+use crate::{HttpFilter, HttpFilterKind, RouterOptions, StrictHeader};
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     self as pb, http_filter,
@@ -26,8 +26,8 @@ pub(crate) fn http_filters(
             scope.field_fault("http_filters", format_args!("the name {:?} is there twice", twice.name))
         );
     }
-    let routers = decoded.iter().filter(|filter| filter.kind == HttpFilterKind::Router).count();
-    if routers != 1 || decoded.last().is_none_or(|last| last.kind != HttpFilterKind::Router) {
+    let routers = decoded.iter().filter(|filter| matches!(filter.kind, HttpFilterKind::Router(_))).count();
+    if routers != 1 || decoded.last().is_none_or(|last| !matches!(last.kind, HttpFilterKind::Router(_))) {
         return Err(scope.field_fault("http_filters", "must end with the router, and have no other one"));
     }
     Ok(decoded.into())
@@ -46,9 +46,8 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
     };
     let kind = match type_name(&any) {
         "envoy.extensions.filters.http.router.v3.Router" => {
-            let router: Router = unpack(&any).map_err(|error| scope.fault(error))?;
-            router_settings(scope, router);
-            HttpFilterKind::Router
+            let router = unpack(&any).map_err(|error| scope.fault(error))?;
+            HttpFilterKind::Router(Arc::new(router_options(scope, router)?))
         }
         "envoy.extensions.filters.http.cors.v3.Cors" => HttpFilterKind::Cors,
         "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth" => {
@@ -101,9 +100,23 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
     Ok(Some(HttpFilter { name: name.into(), disabled, kind }))
 }
 
-/// Anything set beyond the defaults has no effect; `suppress_envoy_headers` asks for what this gateway does anyway.
-fn router_settings(scope: &mut Scope, mut router: Router) {
-    router.suppress_envoy_headers = false;
-    router.dynamic_stats = None;
-    scope.unused("router", &router);
+#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
+fn router_options(scope: &mut Scope, router: Router) -> Result<RouterOptions, Fault> {
+    fields!(scope, router => Router {
+        use { suppress_envoy_headers, strict_check_headers, respect_expected_rq_timeout }
+        warn {
+            start_child_span, upstream_log, upstream_log_options, suppress_grpc_request_failure_code_stats, upstream_http_filters,
+            reject_connect_request_early_data,
+        }
+        quiet { dynamic_stats }
+    });
+    let strict_headers = scope.each("strict_check_headers", strict_check_headers, |scope, name| {
+        StrictHeader::from_name(&name)
+            .ok_or_else(|| scope.fault(format_args!("{name:?} is no header that can be checked")))
+    })?;
+    Ok(RouterOptions {
+        suppress_envoy_headers,
+        respect_expected_timeout: respect_expected_rq_timeout,
+        strict_headers: strict_headers.into(),
+    })
 }

@@ -3,6 +3,7 @@
 
 //! Decodes redirects and answers from the gateway itself.
 
+use crate::decode::local_reply::body_format;
 use crate::decode::strings::replacement;
 use crate::decode::{Fault, Scope};
 use crate::{DirectResponse, PathRewrite, Redirect, RedirectPath};
@@ -70,7 +71,6 @@ pub(crate) fn direct_response(
     action: pb::DirectResponseAction,
 ) -> Result<DirectResponse, Fault> {
     let pb::DirectResponseAction { status, body, body_format } = action;
-    scope.unused("body_format", &body_format);
     let code = u16::try_from(status)
         .ok()
         .filter(|code| (200..600).contains(code))
@@ -81,7 +81,8 @@ pub(crate) fn direct_response(
     if body.len() > MAX_BODY {
         return Err(scope.field_fault("body", format_args!("is larger than {MAX_BODY} bytes")));
     }
-    Ok(DirectResponse { status, body })
+    let format = body_format.map(|format| self::body_format(scope, "body_format", format)).transpose()?;
+    Ok(DirectResponse { status, body, format })
 }
 
 /// Bytes that a resource carries itself: nothing is read from the gateway's disk or environment on a control plane's word.

@@ -4,10 +4,11 @@
 //! Decodes the conditions of a route.
 
 use crate::decode::strings::{fraction, full_regex, string_matcher};
+use crate::decode::uri_template::template;
 use crate::decode::{Fault, Scope, fields, truth};
 use crate::{
-    HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RouteMatcher, StringMatcher, StringPattern,
-    ValueMatcher,
+    CookieMatcher, FullRegex, HeaderMatcher, HeaderSource, PathMatcher, QueryMatcher, RouteMatcher,
+    StringMatcher, StringPattern, ValueMatcher,
 };
 use gateway_xds_api::pb::envoy::config::route::v3 as pb;
 use gateway_xds_api::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
@@ -31,7 +32,6 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
     } = matcher;
     // A condition that is not looked at would send requests where they do not belong.
     let unknown = [
-        ("cookies", !cookies.is_empty()),
         ("tls_context", tls_context.is_some()),
         ("dynamic_metadata", !dynamic_metadata.is_empty()),
         ("filter_state", !filter_state.is_empty()),
@@ -47,6 +47,7 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
         headers.push(grpc_content_type());
     }
     let query = scope.each("query_parameters", query_parameters, query_matcher)?;
+    let cookies = scope.each("cookies", cookies, cookie_matcher)?;
     let fraction =
         runtime_fraction.map(|f| scope.at("runtime_fraction", |scope| fraction(scope, f))).transpose()?;
     Ok(RouteMatcher {
@@ -54,6 +55,7 @@ pub(crate) fn route_match(scope: &mut Scope, matcher: pb::RouteMatch) -> Result<
         case_sensitive: truth(case_sensitive, true),
         headers: headers.into(),
         query: query.into(),
+        cookies: cookies.into(),
         fraction,
     })
 }
@@ -79,9 +81,10 @@ fn path(scope: &mut Scope, specifier: Option<PathSpecifier>) -> Result<PathMatch
         PathSpecifier::ConnectMatcher(_) => {
             return Err(scope.field_fault("connect_matcher", "is not supported"));
         }
-        PathSpecifier::PathMatchPolicy(_) => {
-            return Err(scope.field_fault("path_match_policy", "is not supported"));
-        }
+        PathSpecifier::PathMatchPolicy(policy) => scope.at("path_match_policy", |scope| {
+            let expression = template(scope, &policy)?;
+            FullRegex::new(&expression).map(PathMatcher::Regex).map_err(|error| scope.fault(error))
+        })?,
     })
 }
 
@@ -91,7 +94,7 @@ fn exact(text: &str) -> StringMatcher {
 
 fn grpc_content_type() -> HeaderMatcher {
     // `application/grpc` and `application/grpc+...`; Envoy's check is the same prefix with a following end or plus sign.
-    let pattern = crate::FullRegex::new(r"application/grpc(?:\+.*)?").map(StringPattern::Regex);
+    let pattern = FullRegex::new(r"application/grpc(?:\+.*)?").map(StringPattern::Regex);
     let pattern = pattern.unwrap_or_else(|_| exact("application/grpc").pattern);
     HeaderMatcher {
         name: HeaderSource::Header(http::header::CONTENT_TYPE),
@@ -144,6 +147,16 @@ pub(crate) fn header_source(scope: &Scope, field: &str, name: &str) -> Result<He
                 .map_err(|_| scope.field_fault(field, format_args!("{name:?} is not a header name")))?,
         ),
     })
+}
+
+fn cookie_matcher(scope: &mut Scope, matcher: pb::CookieMatcher) -> Result<CookieMatcher, Fault> {
+    let pb::CookieMatcher { name, string_match, invert_match } = matcher;
+    if name.is_empty() {
+        return Err(scope.field_fault("name", "is empty"));
+    }
+    let value = scope.required("string_match", string_match)?;
+    let value = scope.at("string_match", |scope| string_matcher(scope, value))?;
+    Ok(CookieMatcher { name: name.into(), value, invert: invert_match })
 }
 
 pub(crate) fn query_matcher(

@@ -10,6 +10,7 @@ mod listeners;
 mod rejections;
 mod resources;
 mod routing;
+mod scale;
 mod services;
 
 use gateway_config::{Applied, ConfigStore, Update};

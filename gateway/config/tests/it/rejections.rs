@@ -50,7 +50,7 @@ fn virtual_hosts_name_the_field() {
     };
     for (message, expected) in
         [
-            (routed(|h| h.domains = vec!["a*".to_owned()]), "domains[0]: \"a*\" is not supported"),
+            (routed(|h| h.domains = vec!["a*b".to_owned()]), "domains[0]: \"a*b\" is no host"),
             (routed(|h| h.domains.clear()), "domains: is empty"),
             (routed(|h| h.routes[0].r#match = None), "routes[0].match: is missing"),
             (routed(|h| h.routes[0].action = None), "routes[0].action: is missing"),
@@ -84,9 +84,9 @@ fn virtual_hosts_name_the_field() {
             (
                 routed(|h| {
                     forward(&mut h.routes[0]).cluster_specifier =
-                        Some(route_action::ClusterSpecifier::ClusterHeader("x".to_owned()))
+                        Some(route_action::ClusterSpecifier::ClusterSpecifierPlugin("x".to_owned()))
                 }),
-                "routes[0].route.cluster_header: is not supported",
+                "routes[0].route.cluster_specifier_plugin: is not supported",
             ),
             (
                 routed(|h| h.request_headers_to_add.push(bad_header.clone())),

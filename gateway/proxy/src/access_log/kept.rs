@@ -3,9 +3,8 @@
 
 //! What is kept of a request for its log lines: of its headers only those that a log reads.
 
-use crate::client_address::client_address;
 use crate::format::Headers;
-use gateway_config::{AccessLogs, Forwarding, HeaderSource};
+use gateway_config::{AccessLogs, HeaderSource};
 use gateway_filter_api::RequestHead;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
@@ -49,14 +48,9 @@ fn find<'a>(names: &[HeaderName], values: &'a Values, name: &HeaderName) -> Opti
 
 impl Kept {
     /// A request as the client sent it, after its normalisation.
-    pub(crate) fn new(
-        logs: &Arc<AccessLogs>,
-        head: &RequestHead,
-        peer: IpAddr,
-        forwarding: Forwarding,
-    ) -> Box<Self> {
+    pub(crate) fn new(logs: &Arc<AccessLogs>, head: &RequestHead, client: IpAddr) -> Box<Self> {
         Box::new(Self {
-            client: Some(client_address(&head.headers, peer, forwarding)),
+            client: Some(client),
             https: head.https,
             authority: Some(head.authority.clone()),
             path: Some(head.path.clone()),

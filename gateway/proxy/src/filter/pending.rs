@@ -7,7 +7,7 @@ use super::BodyRun;
 use crate::answer::Failure;
 use crate::options::Limits;
 use crate::request_body::{BodySource, broke_off};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gateway_filter_api::ResponseFlags;
 use http::StatusCode;
 use http_body::Body;
@@ -36,6 +36,16 @@ impl PendingBody {
     /// Nothing of it is read yet.
     pub(crate) fn new(incoming: Incoming, http2: bool) -> Self {
         Self { incoming: (!incoming.is_end_stream()).then_some(incoming), whole: None, http2 }
+    }
+
+    /// There is none.
+    pub(crate) fn none() -> Self {
+        Self { incoming: None, whole: None, http2: false }
+    }
+
+    /// All of it is there.
+    pub(crate) fn complete(pieces: Vec<Bytes>) -> Self {
+        Self { whole: Some(pieces.concat().as_slice().into()), ..Self::none() }
     }
 
     /// Whether there is none.

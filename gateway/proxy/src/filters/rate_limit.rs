@@ -27,6 +27,7 @@ use gateway_xds_api::pb::envoy::service::ratelimit::v3::{
     RateLimitRequest, RateLimitResponse, rate_limit_response::Code,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,8 +77,9 @@ impl Place {
             own: own.map(Arc::clone),
             route: Arc::clone(routing.found.route),
             host: Arc::clone(routing.found.virtual_host),
-            choice: routing.choice(),
+            cluster: routing.chosen.as_ref().map(|chosen| chosen.name().into()).unwrap_or_default(),
             connection: Rc::clone(connection),
+            client: routing.client.address,
             waiting: None,
             told: Told::default(),
         }
@@ -91,9 +93,10 @@ pub(crate) struct Limit {
     own: Option<Arc<RateLimitRoute>>,
     route: Arc<Route>,
     host: Arc<VirtualHost>,
-    /// Chooses the cluster as forwarding will.
-    choice: u64,
+    /// The cluster that it is forwarded to.
+    cluster: Box<str>,
     connection: Rc<Connection>,
+    client: IpAddr,
     waiting: Option<Awaited<Result<RateLimitResponse, GrpcError>>>,
     /// What the client is told with the upstream's answer.
     told: Told,
@@ -125,9 +128,10 @@ impl Limit {
 
     /// The question; none where no rule fits.
     fn request(&self, context: &FilterContext<'_>) -> Option<RateLimitRequest> {
-        let Action::Forward(forward) = &self.route.action else { return None };
-        let cluster = forward.clusters.pick(self.choice).map(|cluster| &*cluster.name).unwrap_or_default();
-        let surroundings = Surroundings { cluster, forwarding: self.connection.settings().http.forwarding };
+        if !matches!(self.route.action, Action::Forward(_)) {
+            return None;
+        }
+        let surroundings = Surroundings { cluster: &self.cluster, client: self.client };
         let rules = self.rules();
         let descriptors: Vec<_> =
             rules.into_iter().filter_map(|rule| descriptor(rule, context, surroundings)).collect();

@@ -4,9 +4,7 @@
 //! Access rules: who may do what, as Envoy's RBAC filter decides it.
 
 use super::Counter;
-use crate::client_address::client_address;
-use crate::connection::Connection;
-use crate::routing::view;
+use crate::routing::{Routing, view};
 use bytes::Bytes;
 use gateway_config::{
     MetadataMatcher, MetadataValue, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules, StringMatcher,
@@ -15,7 +13,6 @@ use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Metadata, Out
 use http::StatusCode;
 use serde_json::Value;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// The namespace of what the filter leaves in the metadata.
@@ -35,7 +32,7 @@ pub(crate) struct Counters {
 pub(crate) struct Check {
     rbac: Arc<Rbac>,
     counters: Counters,
-    connection: Rc<Connection>,
+    client: IpAddr,
 }
 
 /// What the rules say.
@@ -46,8 +43,8 @@ struct Verdict<'a> {
 
 impl Check {
     /// The check of one request.
-    pub(crate) fn new(rbac: &Arc<Rbac>, counters: &Counters, connection: &Rc<Connection>) -> Self {
-        Self { rbac: Arc::clone(rbac), counters: counters.clone(), connection: Rc::clone(connection) }
+    pub(crate) fn new(rbac: &Arc<Rbac>, counters: &Counters, routing: &Routing<'_>) -> Self {
+        Self { rbac: Arc::clone(rbac), counters: counters.clone(), client: routing.client.address }
     }
 
     fn judge<'r>(&self, rules: &'r RbacRules, context: &FilterContext<'_>) -> Verdict<'r> {
@@ -79,11 +76,7 @@ impl Check {
                 name.is_match(told.unwrap_or_default().as_bytes())
             }
             RbacCondition::DirectRemoteIp(range) => range.contains(&ip(connection.direct_remote.ip())),
-            RbacCondition::RemoteIp(range) => {
-                let forwarding = self.connection.settings().http.forwarding;
-                let address = client_address(&context.request.headers, connection.remote.ip(), forwarding);
-                range.contains(&ip(address))
-            }
+            RbacCondition::RemoteIp(range) => range.contains(&ip(self.client)),
             RbacCondition::Authenticated(name) => self.authenticated(name.as_ref(), context),
             RbacCondition::Metadata(matcher) => has(context.metadata, matcher),
         }

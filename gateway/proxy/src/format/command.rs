@@ -48,6 +48,7 @@ pub(super) fn write_command(out: &mut Vec<u8>, command: &Command, values: &Value
 
 fn write_operator(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -> Shape {
     match operator {
+        Operator::LocalReplyBody => bytes(out, values.reply_body),
         Operator::Request(_)
         | Operator::RequestWithoutQuery(_)
         | Operator::Response(..)

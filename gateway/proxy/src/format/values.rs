@@ -72,6 +72,8 @@ pub(crate) struct Values<'a> {
     pub(crate) cluster: Option<&'a str>,
     /// What filters learned.
     pub(crate) metadata: Option<&'a Metadata>,
+    /// The body of an own answer.
+    pub(crate) reply_body: Option<&'a [u8]>,
     /// What is counted and timed.
     pub(crate) record: Option<&'a Record>,
     /// The client where it is not the peer.
@@ -93,6 +95,7 @@ impl<'a> Values<'a> {
             route: None,
             cluster: None,
             metadata: None,
+            reply_body: None,
             record: None,
             client: None,
             start: None,

@@ -11,13 +11,17 @@ use http::{HeaderMap, HeaderValue, Uri};
 
 const BAD: Refused = Refused::BadRequest("invalid_authority");
 
+/// What becomes of a host before routing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HostForm {
+    pub(super) strip_port: StripPort,
+    /// A dot at the end goes.
+    pub(super) strip_dot: bool,
+    pub(super) local_port: u16,
+}
+
 /// Takes the host out of target and headers. A target with a host wins over `Host` in HTTP/1.1 (RFC 9112, 3.2.2).
-pub(super) fn take(
-    uri: &Uri,
-    headers: &mut HeaderMap,
-    strip: StripPort,
-    local_port: u16,
-) -> Result<HeaderValue, Refused> {
+pub(super) fn take(uri: &Uri, headers: &mut HeaderMap, form: HostForm) -> Result<HeaderValue, Refused> {
     let host = if headers.contains_key(HOST) { single_host(headers)? } else { None };
     let authority = match (uri.authority(), host) {
         (None, Some(host)) => host,
@@ -32,9 +36,10 @@ pub(super) fn take(
     if !is_authority(authority.as_bytes()) {
         return Err(BAD);
     }
-    match strip {
+    let authority = if form.strip_dot { without_dot(authority)? } else { authority };
+    match form.strip_port {
         StripPort::Keep => Ok(authority),
-        StripPort::Any | StripPort::Matching => without_port(authority, strip, local_port),
+        StripPort::Any | StripPort::Matching => without_port(authority, form),
     }
 }
 
@@ -45,14 +50,25 @@ fn single_host(headers: &mut HeaderMap) -> Result<Option<HeaderValue>, Refused> 
     Ok(headers.remove(HOST))
 }
 
-fn without_port(authority: HeaderValue, strip: StripPort, local_port: u16) -> Result<HeaderValue, Refused> {
+fn without_dot(authority: HeaderValue) -> Result<HeaderValue, Refused> {
+    let bytes = authority.as_bytes();
+    let Some(dot) = bytes.iter().rposition(|&byte| byte == b'.') else { return Ok(authority) };
+    match bytes.get(dot + 1) {
+        None | Some(b':') => {
+            HeaderValue::from_bytes(&[&bytes[..dot], &bytes[dot + 1..]].concat()).map_err(|_| BAD)
+        }
+        Some(_) => Ok(authority),
+    }
+}
+
+fn without_port(authority: HeaderValue, form: HostForm) -> Result<HeaderValue, Refused> {
     let bytes = authority.as_bytes();
     let colon = match bytes.iter().rposition(|&byte| byte == b':') {
         Some(colon) if !bytes[colon..].contains(&b']') => colon,
         _ => return Ok(authority),
     };
     let port = std::str::from_utf8(&bytes[colon + 1..]).ok().and_then(|port| port.parse::<u16>().ok());
-    if strip == StripPort::Matching && port != Some(local_port) {
+    if port.is_none() || form.strip_port == StripPort::Matching && port != Some(form.local_port) {
         return Ok(authority);
     }
     HeaderValue::from_bytes(&bytes[..colon]).map_err(|_| BAD)

@@ -4,15 +4,20 @@
 //! Which of the client's headers go on, and what the gateway says about the client.
 
 use super::Refused;
+use crate::client_address::{Client, learn};
 use crate::connection::Connection;
-use gateway_config::{Forwarding, Underscores};
+use crate::via;
+use gateway_config::{Forwarding, HttpConnectionManager, Underscores};
 use http::header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::RngExt;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+static X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -20,23 +25,60 @@ static HTTP: HeaderValue = HeaderValue::from_static("http");
 static HTTPS: HeaderValue = HeaderValue::from_static("https");
 static TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
+/// What clients outside of the house may not say (Envoy, "HTTP header sanitizing").
+const INTERNAL_ONLY: [&str; 14] = [
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-hedge-on-per-try-timeout",
+];
+/// What they may not say to the first proxy of the house.
+const NOT_FROM_OUTSIDE: [&str; 5] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
+];
+
 /// What one look at all names found.
 #[derive(Default)]
 struct Seen {
     connection: bool,
     te: bool,
     underscore: bool,
-    internal: bool,
+    envoy: bool,
     other_hop: bool,
 }
 
-/// Removes the headers of the client's own connection (RFC 9110, 7.6.1), those that only a proxy may set, and underscores where not
-/// wanted. Gives back the protocol of an upgrade.
-pub(super) fn strip(
-    headers: &mut HeaderMap,
-    underscores: Underscores,
-    forwarding: Forwarding,
-) -> Result<Option<HeaderValue>, Refused> {
+/// What is left to do once the client's own connection is out of the headers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stripped {
+    /// The protocol of an upgrade.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// There are headers `x-envoy-*`.
+    pub(super) envoy: bool,
+}
+
+/// What the gateway makes of a client.
+#[derive(Debug)]
+pub(super) struct Trusted {
+    pub(super) https: bool,
+    pub(super) client: Client,
+}
+
+/// Removes the headers of the client's own connection (RFC 9110, 7.6.1) and underscores where not wanted.
+pub(super) fn strip(headers: &mut HeaderMap, underscores: Underscores) -> Result<Stripped, Refused> {
     let seen = look(headers);
     if seen.underscore && underscores == Underscores::Reject {
         return Err(Refused::BadRequest("header_name_with_underscore"));
@@ -60,10 +102,7 @@ pub(super) fn strip(
     if seen.underscore && underscores == Underscores::Drop {
         remove_where(headers, |name| name.contains('_'));
     }
-    if seen.internal && forwarding.use_remote_address {
-        remove_where(headers, |name| name.starts_with("x-envoy-"));
-    }
-    Ok(upgrade)
+    Ok(Stripped { upgrade, envoy: seen.envoy })
 }
 
 fn look(headers: &HeaderMap) -> Seen {
@@ -76,7 +115,7 @@ fn look(headers: &HeaderMap) -> Seen {
             "transfer-encoding" | "upgrade" | "expect" | "keep-alive" | "proxy-connection"
             | "http2-settings" => seen.other_hop = true,
             _ => {
-                seen.internal |= name.starts_with("x-envoy-");
+                seen.envoy |= name.starts_with("x-envoy-");
                 seen.underscore |= name.contains('_');
             }
         }
@@ -105,27 +144,78 @@ fn strip_connection(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Adds what the gateway says about the client; gives back whether the client came by https.
-pub(super) fn trust(headers: &mut HeaderMap, forwarding: Forwarding, connection: &Connection) -> bool {
-    let edge = forwarding.use_remote_address && forwarding.trusted_hops == 0;
-    if forwarding.use_remote_address && !forwarding.skip_append {
+/// Adds what the gateway says about the client, and takes out what it may not say itself; `envoy` where there are headers `x-envoy-*`.
+pub(super) fn trust(
+    headers: &mut HeaderMap,
+    http: &HttpConnectionManager,
+    connection: &Connection,
+    envoy: bool,
+) -> Result<Trusted, Refused> {
+    let forwarding = http.forwarding;
+    let peer = connection.info().remote.ip().to_canonical();
+    let learned = learn(headers, peer, forwarding, &http.clients).map_err(Refused::UnknownClient)?;
+    let client = learned.client;
+    if learned.append {
         append_forwarded_for(headers, connection.remote_ip());
     }
-    let said = if edge { None } else { headers.get(&X_FORWARDED_PROTO) };
-    let https = match said.map(HeaderValue::as_bytes) {
-        Some(b"https") => true,
-        Some(b"http") => false,
-        _ => {
-            let https = connection.info().tls.is_some();
-            headers.insert(X_FORWARDED_PROTO.clone(), if https { HTTPS.clone() } else { HTTP.clone() });
-            https
-        }
-    };
+    let edge = forwarding.use_remote_address && !client.internal;
+    let https = forwarded_proto(headers, forwarding, connection.info().tls.is_some());
+    let own_port = forwarding.use_remote_address && forwarding.trusted_hops == 0;
+    if forwarding.append_port && (own_port || !headers.contains_key(&X_FORWARDED_PORT)) {
+        headers.insert(X_FORWARDED_PORT.clone(), connection.local_port().into());
+    }
+    if envoy {
+        take_out(headers, client.internal, edge);
+    }
+    if client.internal {
+        headers.insert(X_ENVOY_INTERNAL.clone(), HeaderValue::from_static("true"));
+    } else if edge {
+        let told =
+            if client.address == peer { connection.remote_ip().clone() } else { address_value(client) };
+        headers.insert(X_ENVOY_EXTERNAL_ADDRESS.clone(), told);
+    }
+    if let Some(name) = &http.via {
+        via::append(headers, name);
+    }
     let keep_id = !forwarding.use_remote_address || forwarding.preserve_request_id;
     if forwarding.generate_request_id && !(keep_id && headers.contains_key(&X_REQUEST_ID)) {
         headers.insert(X_REQUEST_ID.clone(), request_id());
     }
-    https
+    Ok(Trusted { https, client })
+}
+
+/// Tells the scheme; gives back whether it is https.
+fn forwarded_proto(headers: &mut HeaderMap, forwarding: Forwarding, tls: bool) -> bool {
+    let value = |https: bool| if https { HTTPS.clone() } else { HTTP.clone() };
+    if let Some(https) = forwarding.https {
+        headers.insert(X_FORWARDED_PROTO.clone(), value(https));
+        return https;
+    }
+    let first = forwarding.use_remote_address && forwarding.trusted_hops == 0;
+    let said = if first { None } else { headers.get(&X_FORWARDED_PROTO) };
+    match said.map(HeaderValue::as_bytes) {
+        Some(said) if said.eq_ignore_ascii_case(b"https") => true,
+        Some(said) if said.eq_ignore_ascii_case(b"http") => false,
+        Some(_) => tls,
+        None => {
+            headers.insert(X_FORWARDED_PROTO.clone(), value(tls));
+            tls
+        }
+    }
+}
+
+pub(super) fn take_out(headers: &mut HeaderMap, internal: bool, edge: bool) {
+    headers.remove(&X_ENVOY_INTERNAL);
+    if !internal {
+        INTERNAL_ONLY.iter().for_each(|name| drop(headers.remove(*name)));
+    }
+    if edge {
+        NOT_FROM_OUTSIDE.iter().for_each(|name| drop(headers.remove(*name)));
+    }
+}
+
+fn address_value(client: Client) -> HeaderValue {
+    HeaderValue::try_from(client.address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, remote: &HeaderValue) {

@@ -3,18 +3,10 @@
 
 //! Heads as clients send them, and what is left of them.
 
-use super::authority::take;
-use super::headers::strip;
-use gateway_config::{Forwarding, StripPort, Underscores};
+use super::authority::{HostForm, take};
+use super::headers::{Stripped, strip, take_out};
+use gateway_config::{StripPort, Underscores};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-
-const EDGE: Forwarding = Forwarding {
-    use_remote_address: true,
-    trusted_hops: 0,
-    skip_append: false,
-    generate_request_id: true,
-    preserve_request_id: false,
-};
 
 fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
     headers
@@ -42,7 +34,11 @@ fn one_host_is_taken_or_the_request_refused() {
         ("/a", &[], StripPort::Keep, None),
     ] {
         let mut headers = map(headers);
-        let taken = take(&target.parse::<Uri>().unwrap(), &mut headers, strip, 8080);
+        let taken = take(
+            &target.parse::<Uri>().unwrap(),
+            &mut headers,
+            HostForm { strip_port: strip, local_port: 8080, ..HostForm::default() },
+        );
         assert_eq!(
             taken.as_ref().ok().map(|value| value.to_str().unwrap()),
             expected,
@@ -78,17 +74,55 @@ fn what_concerned_the_clients_connection_goes() {
             &[],
             None,
         ),
-        (&[("x-envoy-max-retries", "9"), ("x-env", "1")], &[("x-env", "1")], None),
         (&[("x_a", "1"), ("x-b", "2")], &[("x-b", "2")], None),
     ] {
         let mut headers = map(before);
-        let found = strip(&mut headers, Underscores::Drop, EDGE).unwrap();
+        let Stripped { upgrade: found, .. } = strip(&mut headers, Underscores::Drop).unwrap();
         assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), upgrade, "{before:?}");
         assert_eq!(headers, map(after), "{before:?}");
     }
-    assert!(strip(&mut map(&[("x_a", "1")]), Underscores::Reject, EDGE).is_err());
-    let inside = Forwarding { use_remote_address: false, ..EDGE };
+    assert!(strip(&mut map(&[("x_a", "1")]), Underscores::Reject).is_err());
     let mut kept = map(&[("x-envoy-max-retries", "9"), ("x_a", "1")]);
-    strip(&mut kept, Underscores::Allow, inside).unwrap();
+    assert!(strip(&mut kept, Underscores::Allow).unwrap().envoy);
     assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn only_the_house_steers() {
+    let sent = [
+        ("x-envoy-internal", "true"),
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-original-path", "/fake"),
+        ("x-envoy-other", "1"),
+        ("x-env", "1"),
+    ];
+    for (internal, edge, left) in [
+        (true, false, &["x-envoy-retry-on", "x-envoy-original-path", "x-envoy-other", "x-env"][..]),
+        (false, false, &["x-envoy-original-path", "x-envoy-other", "x-env"]),
+        (false, true, &["x-envoy-other", "x-env"]),
+    ] {
+        let mut headers = map(&sent);
+        take_out(&mut headers, internal, edge);
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        let mut left = left.to_vec();
+        names.sort_unstable();
+        left.sort_unstable();
+        assert_eq!(names, left, "{internal} {edge}");
+    }
+}
+
+#[test]
+fn a_dot_at_the_end_of_a_host_goes() {
+    for (host, expected) in [
+        ("a.test.", "a.test"),
+        ("a.test.:80", "a.test:80"),
+        ("a.test", "a.test"),
+        ("a.test:80", "a.test:80"),
+        ("local", "local"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static(host));
+        let form = HostForm { strip_dot: true, ..HostForm::default() };
+        assert_eq!(take(&Uri::from_static("/"), &mut headers, form).unwrap(), expected);
+    }
 }

@@ -55,6 +55,8 @@ async fn only_what_concerns_the_upstream_is_passed_on() {
         [
             "GET / HTTP/1.1",
             "host: a.example:80",
+            "x-envoy-expected-rq-timeout-ms: 15000",
+            "x-envoy-external-address: 127.0.0.1",
             "x-forwarded-for: 1.1.1.1,127.0.0.1",
             "x-forwarded-proto: http",
             "x-kept: 1",

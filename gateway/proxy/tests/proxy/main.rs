@@ -26,6 +26,7 @@ mod grpc_web;
 mod head_guard;
 mod jwt_authn;
 mod origin;
+mod own_headers;
 mod plugins;
 mod protocols;
 mod rate_limit;

@@ -104,6 +104,10 @@ pub(super) fn case(chance: &mut Chance) -> Value {
         0 => http["strip_any_host_port"] = json!(true),
         1 => http["strip_matching_host_port"] = json!(true),
         2 => http["strip_trailing_host_dot"] = json!(true),
+        3 => {
+            let house = json!({"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]});
+            http["internal_address_config"] = house;
+        }
         _ => {}
     }
     let routes = json!([

@@ -46,7 +46,6 @@ const BLANK: &[&str] = &[
     "DOWNSTREAM_WIRE_BYTES_SENT",
     "FILTER_CHAIN_NAME",
     "FILTER_STATE",
-    "LOCAL_REPLY_BODY",
     "PACKETS_RETRANSMITTED",
     "PATH",
     "PER_REQUEST_STATE",
@@ -133,6 +132,7 @@ fn plain(name: &str) -> Option<Operator> {
     let millis = |from, to| Operator::Duration(from, to, Precision::Millis);
     Some(match name {
         "PROTOCOL" => Operator::Protocol,
+        "LOCAL_REPLY_BODY" => Operator::LocalReplyBody,
         "UPSTREAM_PROTOCOL" => Operator::UpstreamProtocol,
         "RESPONSE_CODE" => Operator::ResponseCode,
         "RESPONSE_CODE_DETAILS" => Operator::ResponseCodeDetails,

@@ -3,9 +3,8 @@
 
 //! What the service is told about a request.
 
-use crate::client_address::client_address;
 use crate::routing::view;
-use gateway_config::{Forwarding, RateLimitAction, RateLimitRule};
+use gateway_config::{RateLimitAction, RateLimitRule};
 use gateway_filter_api::FilterContext;
 use gateway_xds_api::pb::envoy::extensions::common::ratelimit::v3::{
     RateLimitDescriptor,
@@ -19,7 +18,7 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) cluster: &'a str,
-    pub(super) forwarding: Forwarding,
+    pub(super) client: IpAddr,
 }
 
 /// The descriptor of a rule; none where one of its actions does not fit.
@@ -59,9 +58,7 @@ fn entry<'a>(
 ) -> Found<'a> {
     let head = &*context.request;
     let absent = |skip: bool| if skip { Found::Skipped } else { Found::Nothing };
-    let address = || {
-        client_address(&head.headers, context.connection.remote.ip(), surroundings.forwarding).to_canonical()
-    };
+    let address = || surroundings.client.to_canonical();
     match action {
         RateLimitAction::DestinationCluster => {
             Found::Entry("destination_cluster", surroundings.cluster.to_owned())
