@@ -79,6 +79,8 @@ pub struct StreamDuration {
     pub grpc_max: Option<Duration>,
     /// Taken from what `grpc-timeout` says.
     pub grpc_offset: Duration,
+    /// The upstream of a gRPC request is told the limit that counts: the route has limits of its own.
+    pub tell: bool,
 }
 
 /// Whether connections may be upgraded to a protocol.

@@ -132,19 +132,18 @@ pub(crate) fn from_filter<'a>(response: LocalResponse, grpc: bool) -> (Answer<'a
     (answer, response.details)
 }
 
-/// A redirect.
-pub(crate) fn redirect<'a>(status: StatusCode, location: HeaderValue) -> Answer<'a> {
+/// A redirect; to a gRPC client as a status of gRPC, as any own answer.
+pub(crate) fn redirect<'a>(status: StatusCode, location: HeaderValue, grpc: bool) -> Answer<'a> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(LOCATION, location);
-    let head = ResponseHead { status, headers };
-    Answer { head, payload: Payload::Empty, source: Source::Route, form: Some(Form::Plain) }
+    Answer { source: Source::Route, ..local(status, headers, Bytes::new(), grpc) }
 }
 
 /// Whether a request is gRPC (and not gRPC-Web).
 pub(crate) fn is_grpc(head: &RequestHead) -> bool {
     let Some(kind) = head.headers.get(CONTENT_TYPE) else { return false };
     let kind = kind.as_bytes();
-    kind.starts_with(b"application/grpc") && matches!(kind.get(16), None | Some(b'+' | b';'))
+    kind.starts_with(b"application/grpc") && matches!(kind.get(16), None | Some(b'+'))
 }
 
 impl Answer<'_> {

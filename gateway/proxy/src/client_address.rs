@@ -5,7 +5,7 @@
 
 use gateway_config::{AddressSource, Clients, Forwarding};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -115,7 +115,7 @@ fn behind_trusted(headers: &HeaderMap, peer: IpAddr, is_trusted: impl Fn(IpAddr)
 
 fn parse(entry: &str) -> Option<IpAddr> {
     let bare = entry.trim_start_matches('[').trim_end_matches(']');
-    bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    bare.parse().ok()
 }
 
 #[cfg(test)]

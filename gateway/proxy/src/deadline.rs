@@ -101,9 +101,10 @@ impl Deadline {
     }
 }
 
-/// How long a stream may last; a `grpc-timeout` that counts is told to the upstream as it counts.
+/// How long a stream may last; what counts is told to the upstream of a `grpc` request where the route has limits of its own.
 pub(crate) fn stream_limit(
     headers: &mut HeaderMap,
+    grpc: bool,
     route: StreamDuration,
     listener: Option<Duration>,
 ) -> Option<Duration> {
@@ -115,7 +116,7 @@ pub(crate) fn stream_limit(
         }
         _ => route.max.or(listener).filter(|limit| !limit.is_zero()),
     };
-    if let (Some(_), Some(limit)) = (asked, limit)
+    if let Some(limit) = limit.filter(|_| grpc && route.tell)
         && let Ok(value) = HeaderValue::try_from(grpc_text(limit))
     {
         headers.insert("grpc-timeout", value);
@@ -184,7 +185,8 @@ mod tests {
     #[test]
     fn the_limit_of_a_stream_is_the_route_s_before_the_listener_s() {
         let second = Duration::from_secs(1);
-        let grpc = StreamDuration { grpc_max: Some(second), grpc_offset: second / 4, max: None };
+        let grpc =
+            StreamDuration { grpc_max: Some(second), grpc_offset: second / 4, ..StreamDuration::default() };
         for (asked, route, listener, expected) in [
             (None, StreamDuration::default(), Some(second), Some(second)),
             (None, StreamDuration { max: Some(Duration::ZERO), ..grpc }, Some(second), None),
@@ -201,7 +203,27 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             asked.map(|asked| headers.insert("grpc-timeout", HeaderValue::from_static(asked)));
-            assert_eq!(stream_limit(&mut headers, route, listener), expected, "{asked:?} {route:?}");
+            assert_eq!(stream_limit(&mut headers, true, route, listener), expected, "{asked:?} {route:?}");
+        }
+    }
+
+    #[test]
+    fn upstreams_of_grpc_are_told_the_limit_of_a_route() {
+        let second = Duration::from_secs(1);
+        let own = StreamDuration { grpc_max: Some(second), tell: true, ..StreamDuration::default() };
+        for (grpc, asked, route, expected) in [
+            (true, Some("5S"), own, Some("1000m")),
+            (true, None, own, Some("2000m")),
+            (false, Some("5S"), own, Some("5S")),
+            (false, None, own, None),
+            (true, Some("5S"), StreamDuration::default(), Some("5S")),
+            (true, None, StreamDuration::default(), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            asked.map(|asked| headers.insert("grpc-timeout", HeaderValue::from_static(asked)));
+            stream_limit(&mut headers, grpc, route, Some(second * 2));
+            let told = headers.get("grpc-timeout").map(|value| value.to_str().unwrap());
+            assert_eq!(told, expected, "{grpc} {asked:?} {route:?}");
         }
     }
 }

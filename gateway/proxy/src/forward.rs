@@ -114,7 +114,8 @@ impl<'a> Exchange<'a, '_> {
     /// Its time limits; a `grpc-timeout` in the head becomes what counts.
     fn limits(&mut self, record: &Record) -> TimeLimits {
         let timeouts = &self.serving.settings.http.timeouts;
-        let stream = stream_limit(&mut self.head.headers, self.forward.duration, timeouts.max_stream);
+        let stream =
+            stream_limit(&mut self.head.headers, record.grpc, self.forward.duration, timeouts.max_stream);
         TimeLimits {
             request: self.steering.timeout,
             idle: self.forward.idle_timeout.or(timeouts.stream_idle),

@@ -17,7 +17,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 /// Brings an own answer into its form; others stay as they are. `request` is not there where it could not be read.
 pub(crate) fn finish(answer: &mut Answer<'_>, record: &Record, request: Option<&RequestHead>) {
-    let Some(form) = answer.form.take() else { return };
+    let Some(form) = answer.form else { return };
     if let Some(replies) = &record.serving.settings.http.local_replies {
         let mapper = replies.mappers.iter().find(|mapper| {
             with_values(answer, record, request, |values| is_wanted(&mapper.filter, values, record))
@@ -41,6 +41,7 @@ pub(crate) fn finish(answer: &mut Answer<'_>, record: &Record, request: Option<&
             write(answer, record, request, format);
         }
     }
+    answer.form = None;
     match form {
         Form::Plain => name_type(answer),
         Form::Grpc(status) => answer.become_grpc(status),
@@ -61,7 +62,10 @@ pub(crate) fn write(
         }
         LogLine::Json(json) => {
             write_json(&mut body, json, values, format.omit_empty);
-            body.push(b'\n');
+            // What a status of gRPC says is no line.
+            if !matches!(answer.form, Some(Form::Grpc(_))) {
+                body.push(b'\n');
+            }
         }
     });
     answer.payload = payload(body.into());

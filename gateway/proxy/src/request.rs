@@ -161,7 +161,7 @@ fn configured<'a>(record: &mut Record, routing: &Routing<'_>, head: &RequestHead
             metrics.rq_redirect.increment();
             record.details = Some("direct_response".into());
             match rewrite::location(to, routing.found.route, head) {
-                Some(location) => redirect(to.status, location),
+                Some(location) => redirect(to.status, location, is_grpc(head)),
                 None => fail(record, Failure::bad_request("redirect_location"), head),
             }
         }
@@ -289,7 +289,7 @@ fn no_route<'a>(record: &mut Record, head: &RequestHead) -> Answer<'a> {
 
 fn to_https<'a>(head: &RequestHead) -> Answer<'a> {
     match rewrite::https(head) {
-        Some(location) => redirect(StatusCode::MOVED_PERMANENTLY, location),
+        Some(location) => redirect(StatusCode::MOVED_PERMANENTLY, location, is_grpc(head)),
         None => Failure::bad_request("redirect_location").answer(is_grpc(head)),
     }
 }
@@ -321,7 +321,7 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
         Refused::Redirect(to) => {
             record.details = Some("path_normalization_redirect".into());
             return match HeaderValue::from_str(to.as_str()) {
-                Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location),
+                Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location, false),
                 Err(_) => Failure::bad_request("path_normalization_failed").answer(false),
             };
         }

@@ -116,6 +116,7 @@ fn stream_duration(
         grpc_offset: scope
             .duration("grpc_timeout_header_offset", grpc_timeout_header_offset)?
             .unwrap_or_default(),
+        tell: true,
     })
 }
 

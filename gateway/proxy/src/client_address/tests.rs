@@ -33,7 +33,8 @@ fn only_trusted_hops_count() {
         ("1.1.1.1, 2.2.2.2", false, 0, "2.2.2.2"),
         ("1.1.1.1, 2.2.2.2", false, 1, "1.1.1.1"),
         ("nonsense, 2.2.2.2", false, 1, "9.9.9.9"),
-        ("[::1]:80", false, 0, "::1"),
+        ("[::1]", false, 0, "::1"),
+        ("[::1]:80", false, 0, PEER),
     ] {
         let forwarding = Forwarding { use_remote_address: edge, trusted_hops: hops, ..Forwarding::default() };
         let sources = if edge { Vec::new() } else { vec![forwarded_for(hops)] };

@@ -107,8 +107,9 @@ impl Exchange<'_, '_> {
         if attempts.in_requests {
             headers.insert(ATTEMPT_COUNT.clone(), HeaderValue::from(record.attempts));
         }
-        if attempts.after_timeout && tries.follows_timeout() {
-            headers.insert(IS_TIMEOUT_RETRY.clone(), HeaderValue::from_static("true"));
+        if attempts.after_timeout {
+            let value = if tries.follows_timeout() { "true" } else { "false" };
+            headers.insert(IS_TIMEOUT_RETRY.clone(), HeaderValue::from_static(value));
         }
         let left = |timeout: Duration| {
             // Zero would mean no limit.
