@@ -3,8 +3,18 @@
 
 //! Pages of the admin port (loopback) and of the readiness port.
 
+mod certs;
+mod clusters;
+mod config_dump;
+mod control;
+mod hosts;
+mod json;
+mod listeners;
+mod server;
+pub(crate) mod stats;
+
 use crate::process::Shared;
-use crate::{certificates, dump, metrics};
+use crate::{dump, metrics};
 use gateway_telemetry::{LogHandle, Page, PageRequest, Pages};
 use gateway_xds_client::CertificateWatch;
 use http::StatusCode;
@@ -18,28 +28,38 @@ pub(crate) fn pages(
     certificate: CertificateWatch,
     logs: LogHandle,
 ) -> Pages {
-    let with = |answer: fn(&Shared) -> Page| {
+    let asked = |answer: fn(&Shared, &PageRequest<'_>) -> Page| {
         let shared = shared.clone();
-        move |_: &PageRequest<'_>| answer(&shared)
+        move |request: &PageRequest<'_>| answer(&shared, request)
     };
-    let stats = {
+    let numbers = {
         let (shared, registry) = (shared.clone(), registry.clone());
-        move |_: &PageRequest<'_>| Page::text(StatusCode::OK, metrics::text(&shared, &registry))
+        move |request: &PageRequest<'_>| stats::page(&shared, &registry, request)
     };
     let certs = {
         let shared = shared.clone();
-        move |_: &PageRequest<'_>| Page::json(&certificates::view(&shared, &certificate))
+        move |_: &PageRequest<'_>| certs::page(&shared, &certificate)
+    };
+    let drain = {
+        let shared = shared.clone();
+        move |request: &PageRequest<'_>| control::drain_listeners(&shared, request)
     };
     let current = logs.clone();
     let pages = Pages::new()
-        .get("/ready", with(ready))
-        .get("/config_dump", with(|shared| Page::json(&dump::configuration(shared))))
-        .get("/clusters", with(|shared| Page::json(&dump::clusters(shared))))
-        .get("/listeners", with(|shared| Page::json(&dump::listeners(shared))))
-        .get("/stats", stats)
+        .get("/ready", asked(server::ready))
+        .get("/server_info", asked(server::info))
+        .get("/memory", asked(server::memory))
+        .get("/config_dump", asked(config_dump::page))
+        .get("/config_dump/gatefleet", asked(|shared, _| Page::json(&dump::configuration(shared))))
+        .get("/clusters", asked(clusters::page))
+        .get("/listeners", asked(listeners::page))
+        .get("/stats", numbers)
         .get("/certs", certs)
-        .get("/logging", move |_| Page::text(StatusCode::OK, format!("{}\n", current.filter())))
-        .post("/logging", move |request| set_level(&logs, request));
+        .get("/logging", move |_| control::loggers(&current))
+        .post("/logging", move |request| control::set_levels(&logs, request))
+        .post("/healthcheck/fail", asked(|shared, _| control::fail_health_checks(shared, true)))
+        .post("/healthcheck/ok", asked(|shared, _| control::fail_health_checks(shared, false)))
+        .post("/drain_listeners", drain);
     metrics::pages(pages, shared, registry)
 }
 
@@ -50,7 +70,7 @@ pub(crate) fn readiness(shared: &Arc<Shared>) -> Pages {
 }
 
 fn ready(shared: &Shared) -> Page {
-    if shared.proxy_is_draining() {
+    if shared.proxy_is_draining() || shared.fails_health_checks() {
         return Page::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     let waiting = shared.readiness.waiting_for();
@@ -58,17 +78,4 @@ fn ready(shared: &Shared) -> Page {
         return Page::text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", ")));
     }
     Page::text(StatusCode::OK, "ready\n")
-}
-
-fn set_level(logs: &LogHandle, request: &PageRequest<'_>) -> Page {
-    let Some(level) = request.parameter("level") else {
-        return Page::text(StatusCode::BAD_REQUEST, "say which: /logging?level=info,gateway_proxy=debug\n");
-    };
-    match logs.set_filter(level) {
-        Ok(()) => {
-            tracing::info!(filter = level, "log filter changed");
-            Page::text(StatusCode::OK, format!("{}\n", logs.filter()))
-        }
-        Err(error) => Page::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
-    }
 }

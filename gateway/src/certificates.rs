@@ -1,30 +1,12 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The certificates in use: the workload's own and those that listeners present. Never keys.
+//! Secrets without their content.
 
 use crate::process::Shared;
 use gateway_config::SecretKind;
-use gateway_xds_client::CertificateWatch;
 use serde::Serialize;
-use std::time::SystemTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// What `/certs` shows.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CertificatesView {
-    workload: Option<WorkloadView>,
-    secrets: Vec<SecretView>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WorkloadView {
-    identity: String,
-    serial: String,
-    expires_in_seconds: u64,
-}
 
 /// A secret without its content.
 #[derive(Debug, Serialize)]
@@ -52,19 +34,6 @@ pub(crate) enum SecretView {
         /// How many roots.
         roots: usize,
     },
-}
-
-pub(crate) fn view(shared: &Shared, certificate: &CertificateWatch) -> CertificatesView {
-    let workload = certificate.borrow().as_ref().map(|certificate| WorkloadView {
-        identity: certificate.identity().to_owned(),
-        serial: certificate.serial().to_owned(),
-        expires_in_seconds: certificate
-            .not_after()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default()
-            .as_secs(),
-    });
-    CertificatesView { workload, secrets: secrets(shared) }
 }
 
 /// All secrets, described.

@@ -3,6 +3,7 @@
 
 //! Applies what comes from the relay: compiled by the store, served by the proxy, then acknowledged.
 
+use crate::ledger::Noted;
 use crate::plugins::Plugins;
 use crate::process::Shared;
 use crate::source;
@@ -62,11 +63,16 @@ impl Consumer for GatewayConsumer {
         let mut waiting = Vec::new();
         for upsert in &update.upserts {
             for plugin in self.note_listener(&upsert.name, &upsert.value) {
-                let (plugins, listener) = (self.plugins.clone(), upsert.name.clone());
+                let (plugins, shared) = (self.plugins.clone(), self.shared.clone());
+                let (kind, upsert) = (update.kind, upsert.clone());
                 waiting.push(async move {
                     let failed = plugins.prepare(&plugin).await.err()?;
                     let message = format!("plugin {:?} cannot be used: {}", plugin.name, chain(&failed));
-                    Some(Rejection { transient: failed.is_transient(), ..Rejection::new(listener, message) })
+                    shared.ledger.lock().note_rejected(kind, &upsert, &message);
+                    Some(Rejection {
+                        transient: failed.is_transient(),
+                        ..Rejection::new(upsert.name, message)
+                    })
                 });
             }
         }
@@ -81,22 +87,26 @@ impl Consumer for GatewayConsumer {
             self.forget_modules(&update);
         }
         let mut update = update;
+        let noted = Noted::of(&update);
         let undone = source::refuse(&self.shared.bootstrap, &mut update);
         let names: Vec<String> = update.upserts.iter().map(|upsert| upsert.name.clone()).collect();
+        self.shared.ledger.lock().before(&update, &self.shared.store.lock());
         let upserts = update.upserts.into_iter().map(|upsert| {
             let value = Vec::from(upsert.value);
             (upsert.name, Any { type_url: kind.type_url().to_owned(), value })
         });
         let update = gateway_config::Update { kind, upserts: upserts.collect(), removals: update.removals };
-        let compiled = self.shared.store.lock().apply(update);
+        let mut compiled = self.shared.store.lock().apply(update);
         for warning in &compiled.warnings {
             tracing::warn!(%kind, resource = warning.name, warning.message, "field has no effect");
         }
         let refused = |Refused { name, message }| Rejection::new(name, message);
-        let mut rejections: Vec<_> = compiled.rejections.into_iter().map(refused).chain(undone).collect();
-        if let Some(snapshot) = compiled.snapshot {
+        let mut rejections: Vec<_> =
+            std::mem::take(&mut compiled.rejections).into_iter().map(refused).chain(undone).collect();
+        if let Some(snapshot) = compiled.snapshot.take() {
             rejections.extend(self.install(snapshot, kind, &names).await);
         }
+        self.shared.ledger.lock().after(noted, &rejections, &compiled, &self.shared.store.lock());
         Applied { rejections, wanted: compiled.wanted, unwanted: compiled.unwanted }
     }
 

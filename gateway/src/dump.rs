@@ -1,24 +1,27 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The compiled configuration as JSON: what the gateway serves by, under its own names. Secrets are described, not shown.
+//! `/config_dump/gatefleet`: the compiled configuration, what the gateway serves by, under its own names; with what was rejected and
+//! what has no effect. Secrets are described, not shown.
 
 mod routes;
 
 use crate::certificates::{SecretView, secrets};
+use crate::ledger::{Ledger, Rejected};
 use crate::process::Shared;
 use gateway_config::{
     Discovery, Endpoint, Endpoints, HttpFilterKind, Listener, NetworkFilter, RouteSource, Snapshot,
     WasmModule,
 };
 use gateway_upstream::HostState;
+use gateway_xds_api::ResourceType;
 use gateway_xds_client::StatusView;
 use routes::RouteTableView;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What `/config_dump` shows.
+/// What `/config_dump/gatefleet` shows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Dump {
@@ -29,6 +32,11 @@ pub(crate) struct Dump {
     xds: Option<StatusView>,
     listeners: Vec<ListenerView>,
     waiting: Vec<WaitingView>,
+    bind_failures: Vec<String>,
+    /// Resources whose last version was not taken, and why.
+    rejections: Vec<RemarkView>,
+    /// Fields without effect in resources that were taken.
+    warnings: Vec<RemarkView>,
     route_tables: Vec<RouteTableView>,
     clusters: Vec<ClusterView>,
     secrets: Vec<SecretView>,
@@ -107,20 +115,12 @@ struct UseView {
     ejected: bool,
 }
 
-/// What `/listeners` shows.
+/// What became of a resource beside being served.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ListenersView {
-    listeners: Vec<OpenView>,
-    waiting: Vec<WaitingView>,
-    bind_failures: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct OpenView {
+struct RemarkView {
+    kind: String,
     name: String,
-    address: String,
-    connections: usize,
+    messages: Vec<String>,
 }
 
 /// The whole configuration.
@@ -128,6 +128,10 @@ pub(crate) fn configuration(shared: &Shared) -> Dump {
     let snapshot = shared.store.lock().snapshot().clone();
     let mut tables: Vec<_> = snapshot.route_tables.iter().collect();
     tables.sort_by_key(|(name, _)| *name);
+    let (rejections, warnings) = {
+        let ledger = shared.ledger.lock();
+        (rejections(&ledger), warnings(&ledger))
+    };
     Dump {
         node: shared.bootstrap.node_id(),
         version: env!("CARGO_PKG_VERSION"),
@@ -136,30 +140,31 @@ pub(crate) fn configuration(shared: &Shared) -> Dump {
         xds: shared.client.get().map(|status| status.view()),
         listeners: snapshot.listeners.values().map(|listener| listener_view(listener)).collect(),
         waiting: waiting(shared),
+        bind_failures: shared.proxy.bind_failures(),
+        rejections,
+        warnings,
         route_tables: tables.into_iter().map(|(_, table)| RouteTableView::of(table)).collect(),
         clusters: cluster_views(shared, &snapshot),
         secrets: secrets(shared),
     }
 }
 
-/// Clusters with their endpoints and what these went through.
-pub(crate) fn clusters(shared: &Shared) -> Vec<ClusterView> {
-    let snapshot = shared.store.lock().snapshot().clone();
-    cluster_views(shared, &snapshot)
+fn rejections(ledger: &Ledger) -> Vec<RemarkView> {
+    let view = |(kind, name, rejected): (ResourceType, &str, &Rejected)| RemarkView {
+        kind: kind.to_string(),
+        name: name.to_owned(),
+        messages: vec![rejected.message.clone()],
+    };
+    ledger.rejections().map(view).collect()
 }
 
-/// Open listeners, and those that are not.
-pub(crate) fn listeners(shared: &Shared) -> ListenersView {
-    let open = shared.proxy.listeners().into_iter().map(|listener| OpenView {
-        name: listener.name,
-        address: listener.address.to_string(),
-        connections: listener.connections,
-    });
-    ListenersView {
-        listeners: open.collect(),
-        waiting: waiting(shared),
-        bind_failures: shared.proxy.bind_failures(),
-    }
+fn warnings(ledger: &Ledger) -> Vec<RemarkView> {
+    let view = |(kind, name, messages): (ResourceType, &str, &[String])| RemarkView {
+        kind: kind.to_string(),
+        name: name.to_owned(),
+        messages: messages.to_vec(),
+    };
+    ledger.warnings().map(view).collect()
 }
 
 fn waiting(shared: &Shared) -> Vec<WaitingView> {

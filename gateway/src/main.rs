@@ -9,11 +9,13 @@ mod certificates;
 mod consumer;
 mod dump;
 mod last_good;
+mod ledger;
 mod metrics;
 mod plugins;
 mod process;
 mod ready;
 mod source;
+mod stats;
 
 use clap::Parser;
 use gateway_config::Bootstrap;

@@ -3,8 +3,9 @@
 
 //! Metrics of the process: the proxy's, the client's, plugins', the process's own.
 
+use crate::admin::stats;
 use crate::process::Shared;
-use gateway_telemetry::{Page, PageRequest, Pages, ProcessMetrics, encode_metrics, register_build_info};
+use gateway_telemetry::{PageRequest, Pages, ProcessMetrics, encode_metrics, register_build_info};
 use gateway_wasm::WasmHost;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -15,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 /// Prometheus' text format; the proxy's part is written in it.
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything but the proxy's own numbers.
 pub(crate) fn registry(host: &WasmHost, shared: &Arc<Shared>) -> Registry {
@@ -31,17 +32,16 @@ pub(crate) fn registry(host: &WasmHost, shared: &Arc<Shared>) -> Registry {
 pub(crate) fn pages(pages: Pages, shared: &Arc<Shared>, registry: &Arc<Registry>) -> Pages {
     let page = || {
         let (shared, registry) = (shared.clone(), registry.clone());
-        move |_: &PageRequest<'_>| Page::typed(CONTENT_TYPE, text(&shared, &registry))
+        move |request: &PageRequest<'_>| stats::prometheus(&shared, &registry, request)
     };
     pages.get("/metrics", page()).get("/stats/prometheus", page())
 }
 
-/// All metrics as text.
-pub(crate) fn text(shared: &Shared, registry: &Registry) -> String {
+/// What is none of Envoy's, as text.
+pub(crate) fn own(registry: &Registry) -> String {
     let mut text = encode_metrics(registry);
     // The end mark belongs to the other format.
     text.truncate(text.strip_suffix("# EOF\n").unwrap_or(&text).len());
-    shared.proxy.write_metrics(&mut text);
     text
 }
 

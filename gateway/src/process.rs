@@ -5,10 +5,12 @@
 
 use crate::consumer::GatewayConsumer;
 use crate::last_good::{self, LastGood};
+use crate::ledger::Ledger;
 use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
 use crate::{admin, metrics, source};
 use anyhow::Context;
+use bytes::Bytes;
 use futures::future::join_all;
 use gateway_config::{Bootstrap, ConfigStore};
 use gateway_proxy::{DrainOptions, Proxy, ProxyOptions};
@@ -18,8 +20,9 @@ use gateway_xds_api::{ResourceType, pack_encoded};
 use gateway_xds_client::{CertificateWatch, Client, ClientStatus, Subscriptions, WorkloadIdentity};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,10 +38,15 @@ pub(crate) struct Shared {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) proxy: Proxy,
     pub(crate) store: Mutex<ConfigStore>,
+    /// Never locked while the store is.
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) started: SystemTime,
     pub(crate) readiness: Readiness,
     /// A configuration was installed.
     pub(crate) changed: Notify,
     pub(crate) draining: CancellationToken,
+    /// Told by `/healthcheck/fail`: load balancers should stay away.
+    pub(crate) failing: AtomicBool,
     pub(crate) started_from_disk: bool,
     pub(crate) client: OnceLock<Arc<ClientStatus>>,
 }
@@ -52,6 +60,11 @@ impl Shared {
 
     pub(crate) fn proxy_is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// Whether somebody asked for failing health checks.
+    pub(crate) fn fails_health_checks(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 }
 
@@ -69,10 +82,13 @@ pub(crate) async fn run(
     let proxy = Proxy::start(proxy_options(&bootstrap, bind, &host)).context("proxy cannot start")?;
     let shared = Arc::new(Shared {
         proxy,
+        ledger: Mutex::new(ledger(&store)),
         store: Mutex::new(store),
+        started: SystemTime::now(),
         readiness: Readiness::default(),
         changed: Notify::new(),
         draining: shutdown.requested.clone(),
+        failing: AtomicBool::new(false),
         started_from_disk: from_disk,
         client: OnceLock::new(),
         bootstrap,
@@ -105,6 +121,17 @@ pub(crate) async fn run(
     }
     ending.cancel();
     Ok(())
+}
+
+/// The versions of what was kept on disk are the content's.
+fn ledger(store: &ConfigStore) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.note_kept(store.accepted().map(|(kind, name, value)| (kind, name, version(kind, name, value))));
+    ledger
+}
+
+fn version(kind: ResourceType, name: &str, value: &Bytes) -> String {
+    pack_encoded(kind, name, value.to_vec(), "").version
 }
 
 /// Reads what was kept on disk; a gateway without it waits for its relay.
@@ -157,7 +184,7 @@ async fn first_configuration(shared: &Arc<Shared>, plugins: Plugins) -> GatewayC
 fn subscriptions(shared: &Shared) -> Subscriptions {
     let mut subscriptions = Subscriptions::new(source::wildcards(&shared.bootstrap));
     for (kind, name, value) in shared.store.lock().accepted() {
-        subscriptions.seed(kind, name, pack_encoded(kind, name, value.to_vec(), "").version);
+        subscriptions.seed(kind, name, version(kind, name, value));
     }
     subscriptions
 }
@@ -189,6 +216,7 @@ fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &
         bind: bind.into_iter().collect(),
         drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },
         plugins: Some(Arc::new(host.clone())),
+        istio: bootstrap.istio_metrics.then(|| Arc::new(source::istio(bootstrap))),
         ..ProxyOptions::default()
     }
 }

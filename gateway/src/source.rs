@@ -4,6 +4,7 @@
 //! Where the configuration comes from: a fleet's relay, or any ADS server; what each of them is asked for.
 
 use gateway_config::{AdsProtocol, Bootstrap, ControlPlane, Membership, Source};
+use gateway_proxy::IstioSource;
 use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::config::route::v3::RouteConfiguration;
 use gateway_xds_client::{
@@ -11,6 +12,7 @@ use gateway_xds_client::{
     RelayOptions, Security, Update, WorkloadIdentity,
 };
 use prost::Message;
+use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -66,16 +68,56 @@ pub(crate) fn refuse(bootstrap: &Bootstrap, update: &mut Update) -> Vec<Rejectio
     refused
 }
 
+/// Who the gateway says it is.
+pub(crate) fn node(bootstrap: &Bootstrap) -> NodeIdentity {
+    match &bootstrap.source {
+        Source::Fleet(member) => NodeIdentity {
+            id: member.node_id(),
+            cluster: format!("{}/{}", member.fleet.namespace, member.fleet.name),
+            metadata: serde_json::Map::new(),
+        },
+        Source::ControlPlane(control_plane) => NodeIdentity {
+            id: control_plane.node.id.clone(),
+            cluster: control_plane.node.cluster.clone(),
+            metadata: control_plane.node.metadata.clone(),
+        },
+    }
+}
+
+/// Who the gateway is in Istio's metrics: what istiod's agent writes into the node's metadata, or the fleet's names.
+pub(crate) fn istio(bootstrap: &Bootstrap) -> IstioSource {
+    match &bootstrap.source {
+        Source::Fleet(member) => IstioSource {
+            workload: member.fleet.name.clone(),
+            namespace: member.node.namespace.clone(),
+            app: member.fleet.name.clone(),
+            cluster: member.node.cluster.clone(),
+            ..IstioSource::default()
+        },
+        Source::ControlPlane(control_plane) => {
+            let metadata = &control_plane.node.metadata;
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+            let labels = metadata.get("LABELS").and_then(Value::as_object);
+            let label = |name: &str| text(labels.and_then(|labels| labels.get(name)));
+            let either = |first: String, second: String| if first.is_empty() { second } else { first };
+            IstioSource {
+                workload: text(metadata.get("WORKLOAD_NAME")),
+                namespace: text(metadata.get("NAMESPACE")),
+                app: either(label("service.istio.io/canonical-name"), label("app")),
+                version: either(label("service.istio.io/canonical-revision"), label("version")),
+                cluster: text(metadata.get("CLUSTER_ID")),
+                principal: String::new(),
+            }
+        }
+    }
+}
+
 /// Whom the ADS client talks to.
 pub(crate) fn client(bootstrap: &Bootstrap, certificate: CertificateWatch) -> ClientOptions {
     match &bootstrap.source {
         Source::Fleet(member) => ClientOptions {
             address: member.relay.address.clone(),
-            node: NodeIdentity {
-                id: member.node_id(),
-                cluster: format!("{}/{}", member.fleet.namespace, member.fleet.name),
-                metadata: serde_json::Map::new(),
-            },
+            node: node(bootstrap),
             protocol: Protocol::Delta,
             security: Security::MutualTls {
                 server_name: member.relay.server_name.clone(),
@@ -86,11 +128,7 @@ pub(crate) fn client(bootstrap: &Bootstrap, certificate: CertificateWatch) -> Cl
         },
         Source::ControlPlane(control_plane) => ClientOptions {
             address: control_plane.address.clone(),
-            node: NodeIdentity {
-                id: control_plane.node.id.clone(),
-                cluster: control_plane.node.cluster.clone(),
-                metadata: control_plane.node.metadata.clone(),
-            },
+            node: node(bootstrap),
             protocol: match control_plane.protocol {
                 AdsProtocol::Delta => Protocol::Delta,
                 AdsProtocol::Sotw => Protocol::Sotw,

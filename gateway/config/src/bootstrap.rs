@@ -28,6 +28,8 @@ pub struct Bootstrap {
     pub drain_seconds: u64,
     /// Workers; 0: one for each core.
     pub workers: usize,
+    /// Istio's standard metrics are counted as well.
+    pub istio_metrics: bool,
 }
 
 /// Where a gateway's configuration comes from.
@@ -75,6 +77,8 @@ struct File {
     drain_seconds: u64,
     #[serde(default)]
     workers: usize,
+    #[serde(default)]
+    istio_metrics: bool,
 }
 
 /// Who a gateway is.
@@ -217,6 +221,7 @@ impl File {
             metrics: self.metrics,
             drain_seconds: self.drain_seconds,
             workers: self.workers,
+            istio_metrics: self.istio_metrics,
         })
     }
 }

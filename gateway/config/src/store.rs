@@ -81,6 +81,12 @@ impl ConfigStore {
         self.accepted.iter().map(|((kind, name), value)| (*kind, &**name, value))
     }
 
+    /// An accepted resource in packed form.
+    #[must_use]
+    pub fn accepted_value(&self, kind: ResourceType, name: &str) -> Option<&Bytes> {
+        self.accepted.get(&(kind, name.into()))
+    }
+
     /// Resources by name that listeners and clusters need.
     #[must_use]
     pub fn wanted(&self) -> Vec<(ResourceType, String)> {

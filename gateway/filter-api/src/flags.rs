@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
 /// A set of flags; shown as Envoy shows them, `-` where empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ResponseFlags(u32);
 
 impl ResponseFlags {

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
 /// What serves a connection once its protocol is known. Boxed: what came before leaves no room behind in the connection's task.
@@ -78,13 +78,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Counts a connection of the process until it is dropped.
-struct Open(Rc<Worker>, Rc<ListenerState>);
+struct Open(Rc<Worker>, Rc<ListenerState>, Instant);
 
 impl Open {
     fn new(worker: &Rc<Worker>, listener: &Rc<ListenerState>) -> Self {
         count(worker).fetch_add(1, Ordering::Relaxed);
         listener.metrics.downstream_cx_active.increment();
-        Self(Rc::clone(worker), Rc::clone(listener))
+        Self(Rc::clone(worker), Rc::clone(listener), Instant::now())
     }
 }
 
@@ -95,7 +95,10 @@ fn count(worker: &Worker) -> &AtomicUsize {
 impl Drop for Open {
     fn drop(&mut self) {
         count(&self.0).fetch_sub(1, Ordering::Relaxed);
-        self.1.metrics.downstream_cx_active.decrement();
+        let metrics = &self.1.metrics;
+        metrics.downstream_cx_active.decrement();
+        metrics.downstream_cx_destroy.increment();
+        metrics.connection_length.observe(self.2.elapsed());
     }
 }
 
@@ -213,11 +216,14 @@ impl Arrival {
         let limit = chain.handshake_timeout.unwrap_or(limit);
         let stream = match timeout(limit, started.into_stream(tls_config)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(_)) => return refused(&listener.metrics.ssl_connection_error),
+            Ok(Err(error)) => {
+                listener.metrics.count_verification(&error);
+                return refused(&listener.metrics.ssl_connection_error);
+            }
             Err(_) => return refused(&listener.metrics.downstream_pre_cx_timeout),
         };
-        listener.metrics.ssl_handshake.increment();
         let session = stream.get_ref().1;
+        listener.metrics.count_handshake(session);
         self.info.tls = Some(tls_info(session, hello));
         let alpn = session.alpn_protocol().map(|protocol| protocol == b"h2");
         let chain = Arc::clone(chain);

@@ -29,6 +29,7 @@ pub(crate) struct Connection {
     active: Cell<u32>,
     requests: Cell<u32>,
     last_active: Cell<Instant>,
+    opened: Instant,
     aged: Cell<bool>,
 }
 
@@ -52,7 +53,9 @@ impl Connection {
         metrics.downstream_cx_active.increment();
         if info.tls.is_some() {
             metrics.downstream_cx_ssl_total.increment();
+            metrics.downstream_cx_ssl_active.increment();
         }
+        let opened = Instant::now();
         let remote_ip = HeaderValue::from_str(&info.remote.ip().to_canonical().to_string());
         Rc::new(Self {
             remote_ip: remote_ip.unwrap_or_else(|_| HeaderValue::from_static("-")),
@@ -63,7 +66,8 @@ impl Connection {
             chosen: RefCell::new(chosen),
             active: Cell::new(0),
             requests: Cell::new(0),
-            last_active: Cell::new(Instant::now()),
+            last_active: Cell::new(opened),
+            opened,
             aged: Cell::new(false),
         })
     }
@@ -176,6 +180,12 @@ pub(crate) fn facts(info: &ConnectionInfo) -> ChainFacts<'_> {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.chosen.get_mut().1.metrics.downstream_cx_active.decrement();
+        let metrics = &self.chosen.get_mut().1.metrics;
+        metrics.downstream_cx_active.decrement();
+        metrics.downstream_cx_destroy.increment();
+        metrics.connection_length.observe(self.opened.elapsed());
+        if self.info.tls.is_some() {
+            metrics.downstream_cx_ssl_active.decrement();
+        }
     }
 }

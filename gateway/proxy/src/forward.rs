@@ -22,7 +22,7 @@ use crate::steer::Steering;
 use crate::upgrade::Upgrade;
 use gateway_config::{Forward, HeaderMutations, Mirror, RouteFound, RouteTable, WeightedCluster};
 use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
-use gateway_upstream::{PickContext, PickError, UpstreamBody};
+use gateway_upstream::{PickContext, PickError, Picked, UpstreamBody};
 use http::header::{CONNECTION, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use std::pin::pin;
@@ -135,6 +135,16 @@ impl<'a> Exchange<'a, '_> {
         }
     }
 
+    /// The request's time is over before its cluster answered.
+    fn given_up(&self, picked: &Picked<RequestBody>, over: Over, deadline: &Deadline) -> Failure {
+        if over == Over::Request {
+            picked.state().metrics.upstream_rq_timeout.add(1);
+        }
+        let failure = self.over(over, deadline);
+        picked.count_answer(failure.status);
+        failure
+    }
+
     /// Tries hosts until one answers for good.
     async fn run(
         &mut self,
@@ -151,7 +161,11 @@ impl<'a> Exchange<'a, '_> {
             let context = PickContext { hash, metadata: Some(&chosen.cluster.metadata), ..tries.context() };
             let picked = upstreams.pick(&self.serving.snapshot, chosen.name(), &context).map_err(
                 |error| match error {
-                    PickError::NoHealthy => Failure::NO_HEALTHY_UPSTREAM,
+                    PickError::NoHealthy => {
+                        let state = worker.shared().upstream.cluster(chosen.name());
+                        state.metrics.count_status(Failure::NO_HEALTHY_UPSTREAM.status);
+                        Failure::NO_HEALTHY_UPSTREAM
+                    }
                     PickError::NoCluster => Failure {
                         status: self.forward.cluster_not_found,
                         flags: ResponseFlags::NO_CLUSTER,
@@ -169,16 +183,15 @@ impl<'a> Exchange<'a, '_> {
             if record.attempts > 1 {
                 self.mark_retry(record, &tries, request.headers_mut());
             }
-            let mut send = pin!(upstreams.send(&picked, request));
+            let mut send = pin!(upstreams.attempt(&picked, request));
             let attempt = tokio::select! {
                 biased;
                 attempt = tries.attempt(send.as_mut()) => attempt,
                 over = deadline.expired() => {
                     if over == Over::Request {
                         picked.report_timeout();
-                        picked.state().metrics.upstream_rq_timeout.add(1);
                     }
-                    return Err(self.over(over, deadline));
+                    return Err(self.given_up(&picked, over, deadline));
                 }
             };
             if let Tried::Error(error) = &attempt {
@@ -190,7 +203,7 @@ impl<'a> Exchange<'a, '_> {
             }
             tokio::select! {
                 () = tries.back_off() => {}
-                over = deadline.expired() => return Err(self.over(over, deadline)),
+                over = deadline.expired() => return Err(self.given_up(&picked, over, deadline)),
             }
         }
     }

@@ -71,5 +71,6 @@ mod watchdog;
 mod worker;
 
 pub use error::{BindFailure, InstallError, NotReady, StartError};
+pub use metrics::{IstioSource, PrometheusText, Stat, StatScope, StatTag, StatValue};
 pub use options::{DrainOptions, Limits, ProxyOptions};
 pub use proxy::{DrainReport, ListenerStatus, Proxy};

@@ -3,15 +3,22 @@
 
 //! Counters of connections and requests under Envoy's names. Each worker has its own; a scrape adds them up.
 
+mod collect;
 mod histogram;
-mod text;
+mod istio;
+mod stat;
 
+pub(crate) use collect::visit;
 pub(crate) use histogram::Histogram;
-pub(crate) use text::write;
+pub use istio::IstioSource;
+pub(crate) use istio::{IstioRecorder, IstioSeries, Measures, Outcome, write as write_istio};
+pub use stat::{PrometheusText, Stat, StatScope, StatTag, StatValue};
 
 use crate::head_guard::Refusal;
 use parking_lot::Mutex;
+use rustls::{HandshakeKind, ServerConnection};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -71,6 +78,10 @@ numbers! {
         downstream_cx_active: "gauge",
         /// Connections between requests, held without parser and buffers.
         downstream_cx_resting: "gauge",
+        /// Connections that have ended.
+        downstream_cx_destroy: "counter",
+        /// TLS connections open now.
+        downstream_cx_ssl_active: "gauge",
         /// Connections that spoke HTTP/1.
         downstream_cx_http1_total: "counter",
         /// Connections that spoke HTTP/2.
@@ -113,15 +124,14 @@ numbers! {
         no_route: "counter",
         /// Requests whose cluster is unknown.
         no_cluster: "counter",
-        /// Requests answered by a redirect.
-        rq_redirect: "counter",
-        /// Requests answered by the configuration.
+        /// Requests answered by the configuration: redirects and direct responses.
         rq_direct_response: "counter",
         /// Connections cut at the end of a drain.
         drain_forced: "counter",
     } and {
         status_classes: [Number; 5],
         request_time: Histogram,
+        connection_length: Histogram,
         refused: [Number; Refusal::ALL.len()],
     }
 }
@@ -145,6 +155,41 @@ numbers! {
         ssl_handshake: "counter",
         /// TLS handshakes that failed.
         ssl_connection_error: "counter",
+        /// Handshakes that resumed a session.
+        ssl_session_reused: "counter",
+        /// Handshakes without a client certificate.
+        ssl_no_certificate: "counter",
+        /// Handshakes that failed for want of a client certificate.
+        ssl_fail_verify_no_cert: "counter",
+        /// Handshakes that failed because of the client's certificate.
+        ssl_fail_verify_error: "counter",
+        /// Connections that have ended.
+        downstream_cx_destroy: "counter",
+    } and {
+        connection_length: Histogram,
+    }
+}
+
+impl ListenerMetrics {
+    /// Counts a TLS handshake that was completed.
+    pub(crate) fn count_handshake(&self, session: &ServerConnection) {
+        self.ssl_handshake.increment();
+        if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.ssl_session_reused.increment();
+        }
+        if session.peer_certificates().is_none_or(<[_]>::is_empty) {
+            self.ssl_no_certificate.increment();
+        }
+    }
+
+    /// Counts why a client certificate was not good, where that ended a handshake.
+    pub(crate) fn count_verification(&self, error: &io::Error) {
+        let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match error {
+            Some(rustls::Error::NoCertificatesPresented) => self.ssl_fail_verify_no_cert.increment(),
+            Some(rustls::Error::InvalidCertificate(_)) => self.ssl_fail_verify_error.increment(),
+            _ => {}
+        }
     }
 }
 
@@ -173,6 +218,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) active_faults: Arc<AtomicU32>,
     /// Counters of filters.
     filters: Mutex<BTreeMap<CounterKey, Arc<Number>>>,
+    /// Istio's metrics, where they are asked for.
+    pub(crate) istio: Arc<IstioSeries>,
 }
 
 /// A counter's name below `envoy_`, its one label and the label's value.

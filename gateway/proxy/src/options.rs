@@ -3,6 +3,7 @@
 
 //! What the binary decides about the proxy; everything else is configuration.
 
+use crate::metrics::IstioSource;
 use gateway_config::WasmFilter;
 use gateway_filter_api::FilterProvider;
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub struct ProxyOptions {
     pub limits: Limits,
     /// Makes plugins; none: listeners with plugins are refused.
     pub plugins: Option<Arc<dyn FilterProvider<WasmFilter>>>,
+    /// Who the gateway is in Istio's metrics; none: there are none.
+    pub istio: Option<Arc<IstioSource>>,
 }
 
 /// How a drain goes.
@@ -68,6 +71,7 @@ impl Default for ProxyOptions {
             drain: DrainOptions::default(),
             limits: Limits::default(),
             plugins: None,
+            istio: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::access_log::AccessLogs;
 use crate::error::{BindFailure, InstallError, NotReady, StartError};
 use crate::filters::JwksCache;
 use crate::listener::{Phase, SharedListener};
-use crate::metrics::{self, WorkerMetrics};
+use crate::metrics::{self, PrometheusText, Stat, StatScope, StatValue, WorkerMetrics};
 use crate::options::ProxyOptions;
 use crate::plugin::Factories;
 use crate::sockets;
@@ -249,6 +249,14 @@ impl Proxy {
         DrainReport { forced, took: start.elapsed() }
     }
 
+    /// Takes no more connections on the listeners that are open, after a while in which connections end with their current request;
+    /// none is cut.
+    pub async fn close_listeners(&self, after: Duration) {
+        self.tell_all(Phase::Draining);
+        sleep(after).await;
+        self.tell_all(Phase::Refusing);
+    }
+
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -287,10 +295,34 @@ impl Proxy {
         &self.shared.upstream
     }
 
-    /// Writes all counters to `out` as Prometheus text.
-    pub fn write_metrics(&self, out: &mut String) {
+    /// Tells all numbers, family after family.
+    pub fn visit_stats(&self, visit: &mut dyn FnMut(&Stat<'_>)) {
         let workers: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.metrics)).collect();
-        metrics::write(out, &workers, &self.shared.upstream, self.shared.logs.dropped());
+        metrics::visit(&workers, &self.shared.upstream, visit);
+        visit(&Stat {
+            scope: StatScope::Own(None),
+            name: "access_log_lines_dropped_total",
+            tag: None,
+            value: StatValue::Counter(self.shared.logs.dropped()),
+        });
+    }
+
+    /// Writes all numbers to `out` as Prometheus text.
+    pub fn write_metrics(&self, out: &mut String) {
+        let mut text = PrometheusText::new(out);
+        self.visit_stats(&mut |stat| text.write(stat));
+        self.write_istio_metrics(out);
+    }
+
+    /// Writes Istio's metrics to `out`, where they are asked for.
+    pub fn write_istio_metrics(&self, out: &mut String) {
+        metrics::write_istio(out, self.workers.iter().map(|worker| &*worker.metrics.istio));
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
     }
 
     /// Connections that the kernel had completed before the sockets close are counted by then.

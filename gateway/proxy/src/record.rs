@@ -9,6 +9,7 @@ use crate::client_address::Client;
 use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
 use crate::format::{Values, write_json, write_text};
+use crate::metrics::{Measures, Outcome};
 use crate::request_body::BodySource;
 use gateway_config::{EndpointAddress, LogLine, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
@@ -20,6 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+
+/// The last of gRPC's statuses (`UNAUTHENTICATED`).
+const LAST_GRPC_STATUS: u8 = 16;
 
 /// The record of one request. Dropping it ends the request.
 #[derive(Debug)]
@@ -47,6 +51,15 @@ pub(crate) struct Record {
     pub(crate) upstream_failure: Option<Box<str>>,
     times: Times,
     kept: Option<Box<Kept>>,
+    /// For Istio's metrics, where they are asked for.
+    destination: Option<Box<Destination>>,
+}
+
+/// What Istio's metrics say about a request.
+#[derive(Debug, Default)]
+struct Destination {
+    cluster: Box<str>,
+    grpc_status: Option<u8>,
 }
 
 /// Points in time on a request's way, counted from its start.
@@ -90,6 +103,7 @@ impl Record {
             upstream_failure: None,
             times: Times::default(),
             kept: None,
+            destination: connection.worker().istio().map(|_| Box::default()),
         })
     }
 
@@ -128,6 +142,9 @@ impl Record {
         if let Some(kept) = &mut self.kept {
             kept.cluster = Some(name.into());
         }
+        if let Some(destination) = &mut self.destination {
+            destination.cluster = name.into();
+        }
     }
 
     /// The request goes upstream like this from now on.
@@ -160,6 +177,7 @@ impl Record {
             self.times.answer_start = Some(self.start.elapsed());
             kept.answered(headers);
         }
+        self.keep_grpc_status(headers);
     }
 
     /// The answer's trailers.
@@ -167,6 +185,29 @@ impl Record {
         if let Some(kept) = &mut self.kept {
             kept.ended(trailers);
         }
+        self.keep_grpc_status(trailers);
+    }
+
+    fn keep_grpc_status(&mut self, headers: &HeaderMap) {
+        if let Some(destination) = self.destination.as_mut().filter(|_| self.grpc)
+            && let Some(status) = headers.get("grpc-status")
+        {
+            let status = status.to_str().ok().and_then(|status| status.parse().ok());
+            destination.grpc_status = status.filter(|status| *status <= LAST_GRPC_STATUS);
+        }
+    }
+
+    /// Counts for Istio's metrics.
+    fn count_destination(&self, duration: Duration) {
+        let (Some(destination), Some(recorder)) = (&self.destination, self.connection.worker().istio())
+        else {
+            return;
+        };
+        let Destination { cluster, grpc_status } = &**destination;
+        let outcome =
+            Outcome { status: self.status, flags: self.flags, grpc: self.grpc, grpc_status: *grpc_status };
+        let measures = Measures { duration, received: self.bytes_received(), sent: self.bytes_sent };
+        recorder.count(cluster, outcome, measures);
     }
 
     /// When the request began.
@@ -266,6 +307,7 @@ impl Drop for Record {
         if let Some(streams) = &self.streams {
             self.flags |= streams.flags();
         }
+        self.count_destination(duration);
         let bytes_received = self.bytes_received();
         if let Some(streams) = &self.streams {
             let log = RequestLog {

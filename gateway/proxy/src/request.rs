@@ -158,7 +158,7 @@ fn configured<'a>(record: &mut Record, routing: &Routing<'_>, head: &RequestHead
     let metrics = &record.serving.settings.metrics;
     match &routing.found.route.action {
         Action::Redirect(to) => {
-            metrics.rq_redirect.increment();
+            metrics.rq_direct_response.increment();
             record.details = Some("direct_response".into());
             match rewrite::location(to, routing.found.route, head) {
                 Some(location) => redirect(to.status, location, is_grpc(head)),

@@ -127,7 +127,15 @@ impl<'a> Tries<'a> {
                     Tried::Answer(response) => self.asked_wait(response.headers()),
                     _ => None,
                 };
+                let metrics = &picked.state().metrics;
+                match self.asked {
+                    Some(_) => metrics.upstream_rq_retry_backoff_ratelimited.add(1),
+                    None => metrics.upstream_rq_retry_backoff_exponential.add(1),
+                }
                 self.tried.push(Arc::clone(picked.host()));
+                if let Tried::Answer(response) = &tried {
+                    picked.count_retried(response.status());
+                }
                 return Ok(Attempt::Again(if let Tried::Error(error) = tried {
                     error.request
                 } else {
@@ -136,8 +144,12 @@ impl<'a> Tries<'a> {
             }
         }
         let exhausted = worth && self.retries > 0 && !self.may_retry();
+        if exhausted {
+            picked.state().metrics.upstream_rq_retry_limit_exceeded.add(1);
+        }
         let result = match tried {
             Tried::Answer(response) => {
+                picked.count_answer(response.status());
                 if !worth && self.retries > 0 {
                     picked.state().metrics.upstream_rq_retry_success.add(1);
                 }
@@ -146,6 +158,10 @@ impl<'a> Tries<'a> {
             Tried::TimedOut => Failure { details: "upstream_per_try_timeout", ..Failure::TIMEOUT },
             Tried::Error(error) => failure(error.kind, self.retries > 0, body.and_then(BodySource::failure)),
         };
+        // What the client did wrong is not the cluster's.
+        if result.flags != ResponseFlags::DOWNSTREAM_TERMINATION {
+            picked.count_answer(result.status);
+        }
         let flags = if exhausted { result.flags | ResponseFlags::RETRY_LIMIT } else { result.flags };
         Err(Failure { flags, ..result })
     }

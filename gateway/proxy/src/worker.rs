@@ -9,7 +9,7 @@ use crate::access_log::{AccessLogs, WorkerLogs};
 use crate::filters::{JwksCache, Site};
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{IstioRecorder, WorkerMetrics};
 use crate::options::{Limits, ProxyOptions};
 use crate::plugin::{Factories, Plugin};
 use crate::request_body::RequestBody;
@@ -96,6 +96,7 @@ pub(crate) struct Worker {
     /// By address in memory; the entry holds what the address is of.
     settings: RefCell<HashMap<usize, Rc<HttpSettings>>>,
     logs: Rc<WorkerLogs>,
+    istio: Option<IstioRecorder>,
 }
 
 /// Runs a worker until its commands end.
@@ -105,8 +106,10 @@ pub(crate) async fn run(
     metrics: Arc<WorkerMetrics>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
+    let source = shared.options.istio.clone();
     let worker = Rc::new(Worker {
         index,
+        istio: source.map(|source| IstioRecorder::new(source, Arc::clone(&metrics.istio))),
         upstreams: Upstreams::new(Arc::clone(&shared.upstream)),
         shared,
         metrics,
@@ -146,6 +149,11 @@ impl Worker {
     /// This worker's numbers.
     pub(crate) fn metrics(&self) -> &WorkerMetrics {
         &self.metrics
+    }
+
+    /// Who counts for Istio's metrics, where they are asked for.
+    pub(crate) fn istio(&self) -> Option<&IstioRecorder> {
+        self.istio.as_ref()
     }
 
     /// This worker's way to the upstreams.

@@ -16,7 +16,7 @@ pub use error::TelemetryError;
 pub use logs::{LogFormat, LogHandle, LogOptions, init_logs};
 pub use metrics::{OPENMETRICS_CONTENT_TYPE, encode_metrics, register_build_info};
 pub use pages::{Page, PageRequest, Pages};
-pub use process::ProcessMetrics;
+pub use process::{ProcessMetrics, resident_bytes};
 pub use readiness::{Gate, Readiness};
 pub use server::PageServer;
 pub use shutdown::Shutdown;

@@ -4,9 +4,11 @@
 //! Pages of an operations port: a table of paths and the functions that answer them.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,6 +29,21 @@ impl<'a> PageRequest<'a> {
         self.query.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then_some(value)
+        })
+    }
+
+    /// The value of a query parameter, percent-decoded. Bytes that are no UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn decoded(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.parameter(name).map(|value| percent_decode_str(value).decode_utf8_lossy())
+    }
+
+    /// All query parameters, percent-decoded, in their order.
+    pub fn parameters(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        let decoded = |text: &'a str| percent_decode_str(text).decode_utf8_lossy();
+        self.query.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key), decoded(value))
         })
     }
 }
@@ -111,7 +128,7 @@ impl Pages {
         self
     }
 
-    /// Answers one request. `/` lists the pages unless a page of that path exists.
+    /// Answers one request. `/` and `/help` list the pages unless a page of that path exists.
     #[must_use]
     pub fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let page =
@@ -120,12 +137,13 @@ impl Pages {
         *response.status_mut() = page.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
     fn page(&self, method: &Method, path: &str, query: &str) -> Page {
         let Some(methods) = self.routes.get(path) else {
-            return if path == "/" {
+            return if path == "/" || path == "/help" {
                 self.index()
             } else {
                 Page::text(StatusCode::NOT_FOUND, "no such page\n")
@@ -165,6 +183,9 @@ mod tests {
         let pages = Pages::new()
             .get("/ready", |_| Page::text(StatusCode::OK, "yes"))
             .get("/logging", |_| Page::text(StatusCode::OK, "info"))
+            .get("/decoded", |request| {
+                Page::text(StatusCode::OK, request.decoded("level").unwrap_or_default())
+            })
             .post("/logging", |request| {
                 Page::text(StatusCode::OK, request.parameter("level").unwrap_or("none"))
             });
@@ -176,7 +197,9 @@ mod tests {
             ("GET", "/logging", 200, "info"),
             ("POST", "/logging?x=1&level=debug,h2=warn", 200, "debug,h2=warn"),
             ("POST", "/logging?levels=debug", 200, "none"),
-            ("GET", "/", 200, "GET /logging\nPOST /logging\nGET /ready\n"),
+            ("GET", "/decoded?a=1&level=a%2Cb%3D%5Bc%5D", 200, "a,b=[c]"),
+            ("GET", "/help", 200, "GET /decoded\nGET /logging\nPOST /logging\nGET /ready\n"),
+            ("GET", "/", 200, "GET /decoded\nGET /logging\nPOST /logging\nGET /ready\n"),
         ] {
             assert_eq!(
                 ask(&pages, method, uri).await,

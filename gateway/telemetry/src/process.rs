@@ -45,8 +45,9 @@ impl Collector for ProcessMetrics {
     }
 }
 
-/// Resident memory in bytes.
-pub(crate) fn resident_bytes() -> Option<u64> {
+/// Resident memory of this process in bytes; none where `/proc` does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
     status_value("VmRSS:").map(|kib| kib * 1024)
 }
 

@@ -7,7 +7,6 @@ use crate::{Pages, TelemetryError};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +88,9 @@ async fn accept(
 
 async fn connection(stream: TcpStream, pages: Arc<Pages>, cancel: CancellationToken) {
     let service = service_fn(move |request| {
-        let response = pages.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let pages = pages.clone();
+        // A page may take a while to write: nothing else of the process waits for it meanwhile.
+        async move { tokio::task::spawn_blocking(move || pages.answer(&request)).await }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -7,8 +7,9 @@ use crate::authority::{Authority, Fault, TOKEN, serve_issuer};
 use crate::backend::ask;
 use crate::server::{AdsServer, within};
 use http::StatusCode;
+use std::fs::OpenOptions;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Relay {
         let yaml = format!(
             "node: {{cluster: c, namespace: gateways, pod: edge-1}}\nfleet: {{namespace: gateways, name: edge}}\n\
              relay: {{address: \"{}\", issuer: \"{}\", serverName: {RELAY}}}\ntrustBundle: {}\ntokenFile: {}\n\
-             stateDir: {}\nadmin: {}\nreadiness: {}\nmetrics: {}\ndrainSeconds: 3\nworkers: 1\n",
+             stateDir: {}\nadmin: {}\nreadiness: {}\nmetrics: {}\ndrainSeconds: 3\nworkers: 1\nistioMetrics: true\n",
             self.ads.address,
             self.issuer,
             path.join("ca.crt").display(),
@@ -74,19 +75,28 @@ impl Relay {
 /// A running gateway; killed when dropped.
 pub struct Gateway {
     child: std::process::Child,
+    log: PathBuf,
     pub ports: Ports,
 }
 
 impl Gateway {
     pub fn start(folder: &Path, ports: Ports) -> Self {
+        let log = folder.join("gateway.log");
+        let lines = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatefleet-gateway"))
             .arg("--bootstrap")
             .arg(folder.join("bootstrap.yaml"))
             .args(["--log-format", "text", "--log", "info,gateway=debug,gateway_xds_client=debug"])
             .stdout(Stdio::null())
+            .stderr(lines)
             .spawn()
             .unwrap();
-        Self { child, ports }
+        Self { child, log, ports }
+    }
+
+    /// What it wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Waits until a path of a port gives the wanted status.
@@ -133,5 +143,8 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
 }

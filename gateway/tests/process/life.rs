@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const STAMP: &str = include_str!("../../wasm/tests/host/guests/stamp.wat");
 
 /// Plays the relay until the gateway serves: clusters and endpoints, then listener and routes.
-async fn configure(
+pub async fn configure(
     stream: &mut ServerStream,
     traffic: SocketAddr,
     backend: SocketAddr,
@@ -67,7 +67,7 @@ async fn a_gateway_serves_survives_its_relay_and_drains() {
     assert!(detail.starts_with("bad: "), "{detail}");
     assert_eq!(ask(ports.traffic, "GET", "shop.example", "/").await, Some((StatusCode::OK, "none".into())));
 
-    let dump = gateway.until(ports.admin, "/config_dump", StatusCode::OK).await;
+    let dump = gateway.until(ports.admin, "/config_dump/gatefleet", StatusCode::OK).await;
     for part in ["\"shop.example\"", CLUSTER, "\"lastRejection\": \"bad: ", "httproute/shop/cart/0/0"] {
         assert!(dump.contains(part), "{part} is not in {dump}");
     }

@@ -12,6 +12,7 @@
 #![allow(unreachable_pub, missing_docs, missing_debug_implementations, reason = "nobody else uses these")]
 #![allow(dead_code, reason = "the client's test servers have more than is needed here")]
 
+mod admin;
 #[path = "../../xds-client/tests/client/authority.rs"]
 mod authority;
 mod backend;

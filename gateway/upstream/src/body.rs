@@ -43,7 +43,8 @@ impl<B: RequestBody> UpstreamBody<B> {
     }
 
     fn finish(&mut self) {
-        if let Some((lease, _)) = self.hold.take() {
+        if let Some((lease, active)) = self.hold.take() {
+            active.count_time();
             lease.finish();
         }
     }

@@ -104,6 +104,12 @@ pub(crate) async fn connect<B: RequestBody>(
         Ok(Established::Http1(_)) => metrics.upstream_cx_http1_total.add(1),
         Ok(Established::Http2(..)) => metrics.upstream_cx_http2_total.add(1),
         Err(error) => {
+            let made = if target.http2 {
+                &metrics.upstream_cx_http2_total
+            } else {
+                &metrics.upstream_cx_http1_total
+            };
+            made.add(1);
             metrics.upstream_cx_connect_fail.add(1);
             tracing::debug!(cluster = target.state.name(), host = %target.address, error = error as &dyn std::error::Error, "cannot connect to endpoint");
         }
@@ -144,10 +150,13 @@ async fn transport(target: &Target) -> Result<Transport, ConnectError> {
     let config = tls.config.as_ref().map_err(|missing| ConnectError::TlsSettings(Arc::clone(missing)))?;
     let peer = tcp.peer_addr().map_err(|e| ConnectError::Tcp(e.into()))?;
     let name = tls.server_name(target.hostname.as_deref(), peer.ip());
-    let stream = TlsConnector::from(Arc::clone(config))
-        .connect(name, tcp)
-        .await
-        .map_err(|e| ConnectError::Tls(e.into()))?;
+    let result = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
+    let metrics = &target.state.metrics;
+    match &result {
+        Ok(_) => metrics.ssl_handshake.add(1),
+        Err(_) => metrics.ssl_connection_error.add(1),
+    }
+    let stream = result.map_err(|e| ConnectError::Tls(e.into()))?;
     Ok(Transport::Tls(Box::new(stream)))
 }
 

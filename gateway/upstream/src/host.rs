@@ -3,6 +3,7 @@
 
 //! A host's passive state, shared by all workers and kept across configuration changes.
 
+use crate::metrics::HostMetrics;
 use crate::outlier::Window;
 use gateway_config::{EndpointAddress, EndpointHealth, OutlierDetection, RateDetection};
 use http::StatusCode;
@@ -16,6 +17,8 @@ pub struct HostState {
     active: AtomicU32,
     requests: AtomicU64,
     errors: AtomicU64,
+    /// Numbers for pages.
+    pub numbers: HostMetrics,
     consecutive_5xx: AtomicU32,
     consecutive_gateway: AtomicU32,
     /// Failures without an answer, where they are counted apart.
@@ -60,6 +63,21 @@ impl CheckFlags {
     }
 }
 
+/// What checks say about a host, for pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Active checks failed too often.
+    pub failed_active: bool,
+    /// Active checks found it degraded.
+    pub degraded_active: bool,
+    /// It was not checked yet.
+    pub pending: bool,
+    /// It asked to be left alone at once.
+    pub excluded: bool,
+    /// Outlier detection took it out of service.
+    pub ejected: bool,
+}
+
 /// Whether a host may take requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostHealth {
@@ -86,6 +104,7 @@ impl HostState {
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            numbers: HostMetrics::default(),
             consecutive_5xx: AtomicU32::new(0),
             consecutive_gateway: AtomicU32::new(0),
             consecutive_local: AtomicU32::new(0),
@@ -102,6 +121,19 @@ impl HostState {
     #[must_use]
     pub fn failed_checks(&self) -> bool {
         self.checks().has(CheckFlags::FAILED)
+    }
+
+    /// What checks say about it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let flags = self.checks();
+        Standing {
+            failed_active: flags.has(CheckFlags::FAILED),
+            degraded_active: flags.has(CheckFlags::DEGRADED),
+            pending: flags.has(CheckFlags::PENDING),
+            excluded: flags.has(CheckFlags::EXCLUDED),
+            ejected: self.is_ejected(),
+        }
     }
 
     pub(crate) fn checks(&self) -> CheckFlags {
@@ -207,6 +239,7 @@ impl HostState {
                 let gateway_count =
                     if gateway { add(&self.consecutive_gateway) } else { clear(&self.consecutive_gateway) };
                 if !status.is_server_error() {
+                    self.numbers.rq_success.add(1);
                     clear(&self.consecutive_5xx);
                     return None;
                 }

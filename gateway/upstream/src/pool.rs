@@ -7,10 +7,11 @@ use crate::RequestBody;
 use crate::clock;
 use crate::connect::{ConnectSettings, Established, Target, connect};
 use crate::error::ConnectError;
+use crate::host::HostState;
 use crate::lease::{Lease, Link};
 use crate::registry::ClusterState;
 use crate::stream::ConnectionCount;
-use gateway_config::{CircuitBreakers, EndpointAddress, UpstreamProtocol};
+use gateway_config::{CircuitBreakers, UpstreamProtocol};
 use hyper::client::conn::{http1, http2};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ const MAX_CONNECTING: usize = 64;
 /// The connections of one worker to one endpoint.
 pub(crate) struct HostPool<B: RequestBody> {
     pub(crate) state: Arc<ClusterState>,
-    address: EndpointAddress,
+    host: Arc<HostState>,
     hostname: Option<Box<str>>,
     settings: Rc<ConnectSettings>,
     limits: Rc<Cell<CircuitBreakers>>,
@@ -69,7 +70,7 @@ pub(crate) struct Http2Connection<B> {
 /// Where a pool connects to.
 pub(crate) struct PoolTarget {
     pub(crate) state: Arc<ClusterState>,
-    pub(crate) address: EndpointAddress,
+    pub(crate) host: Arc<HostState>,
     pub(crate) hostname: Option<Box<str>>,
     pub(crate) settings: Rc<ConnectSettings>,
     pub(crate) limits: Rc<Cell<CircuitBreakers>>,
@@ -78,7 +79,7 @@ pub(crate) struct PoolTarget {
 
 impl<B: RequestBody> HostPool<B> {
     pub(crate) fn new(target: PoolTarget) -> Self {
-        let PoolTarget { state, address, hostname, settings, limits, http2 } = target;
+        let PoolTarget { state, host, hostname, settings, limits, http2 } = target;
         let inner = Inner {
             idle: Vec::new(),
             shared: Vec::new(),
@@ -89,7 +90,7 @@ impl<B: RequestBody> HostPool<B> {
         };
         Self {
             state,
-            address,
+            host,
             hostname,
             settings,
             limits,
@@ -109,7 +110,7 @@ impl<B: RequestBody> HostPool<B> {
             metrics.upstream_rq_pending_overflow.add(1);
             return Err(ConnectError::Overflow);
         }
-        let _pending = Pending(&self.state);
+        let _pending = Pending::begin(&self.state, &self.host);
         metrics.upstream_rq_pending_total.add(1);
         let (sender, receiver) = oneshot::channel();
         self.inner.borrow_mut().waiters.push_back(sender);
@@ -183,21 +184,24 @@ impl<B: RequestBody> HostPool<B> {
 
     async fn open(self: Rc<Self>, count: ConnectionCount) {
         let target = Target {
-            address: self.address.clone(),
+            address: self.host.address().clone(),
             hostname: self.hostname.clone(),
             settings: Rc::clone(&self.settings),
             state: Arc::clone(&self.state),
             http2: self.http2,
         };
         let pool = Rc::clone(&self);
-        let result = connect(&target, count, move || pool.connection_closed()).await;
+        let result = connect(&target, count.at(&self.host), move || pool.connection_closed()).await;
         self.inner.borrow_mut().connecting -= 1;
         match result {
             Ok(established) => {
                 self.inner.borrow_mut().open += 1;
                 self.established(established);
             }
-            Err(error) => self.fail_waiters(&error),
+            Err(error) => {
+                self.host.numbers.cx_connect_fail.add(1);
+                self.fail_waiters(&error);
+            }
         }
         self.connect_more();
     }
@@ -316,10 +320,18 @@ impl<B: RequestBody> HostPool<B> {
 }
 
 /// Counts a request that waits for a connection.
-struct Pending<'a>(&'a ClusterState);
+struct Pending<'a>(&'a ClusterState, &'a HostState);
+
+impl<'a> Pending<'a> {
+    fn begin(cluster: &'a ClusterState, host: &'a HostState) -> Self {
+        host.numbers.rq_pending_active.add(1);
+        Self(cluster, host)
+    }
+}
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.metrics.upstream_rq_pending_active.sub(1);
+        self.1.numbers.rq_pending_active.sub(1);
     }
 }

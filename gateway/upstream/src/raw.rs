@@ -29,7 +29,10 @@ impl<B: RequestBody> Upstreams<B> {
         let limit = picked.cluster().circuit_breakers.max_connections;
         let count = ConnectionCount::open(state, limit, false).ok_or(ConnectError::Overflow)?;
         let target: Target = picked.target();
-        let result = connect::raw(&target, count).await;
+        let result = connect::raw(&target, count.at(picked.host())).await;
+        if result.is_err() {
+            picked.host().numbers.cx_connect_fail.add(1);
+        }
         let outcome = match &result {
             // Envoy counts a connection that came up like an answer that is no error.
             Ok(_) => Outcome::Status(StatusCode::OK),

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::upkeep::Upkeep;
 use crate::view::ClusterView;
 use arc_swap::{ArcSwapOption, Guard};
-use gateway_config::{Cluster, EndpointAddress, Endpoints, OutlierDetection, Snapshot};
+use gateway_config::{CircuitBreakers, Cluster, EndpointAddress, Endpoints, OutlierDetection, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,6 +113,18 @@ impl ClusterState {
     /// Endpoints with addresses for names; none before they were asked for.
     pub(crate) fn resolved(&self) -> Guard<Option<Arc<Endpoints>>> {
         self.resolved.load()
+    }
+
+    /// The limits in force; none before the cluster was used.
+    #[must_use]
+    pub fn limits(&self) -> Option<CircuitBreakers> {
+        self.view.lock().as_ref().map(|view| view.cluster.circuit_breakers)
+    }
+
+    /// Endpoints with addresses for names, for pages; none where the cluster has no names or they were not asked for yet.
+    #[must_use]
+    pub fn resolved_endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.resolved.load_full()
     }
 
     /// True where that is new.

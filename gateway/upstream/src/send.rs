@@ -5,6 +5,7 @@
 
 use crate::RequestBody;
 use crate::body::UpstreamBody;
+use crate::clock;
 use crate::error::{SendError, SendErrorKind};
 use crate::health_check::IMMEDIATE_FAILURE;
 use crate::host::{CheckFlags, HostState, Outcome};
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Connections that may turn out dead before a request is given up; a fresh one follows in any case.
 const STALE_LIMIT: usize = 8;
@@ -27,6 +29,7 @@ const STALE_LIMIT: usize = 8;
 pub(crate) struct ActiveRequest {
     state: Arc<ClusterState>,
     host: Arc<HostState>,
+    begun: Instant,
 }
 
 impl ActiveRequest {
@@ -36,9 +39,19 @@ impl ActiveRequest {
             state.metrics.upstream_rq_pending_overflow.add(1);
             return None;
         }
-        state.metrics.upstream_rq_total.add(1);
         host.begin();
-        Some(Self { state: Arc::clone(state), host: Arc::clone(host) })
+        Some(Self { state: Arc::clone(state), host: Arc::clone(host), begun: clock::now() })
+    }
+
+    /// A connection takes the request.
+    fn count_sent(&self) {
+        self.state.metrics.upstream_rq_total.add(1);
+    }
+
+    /// The answer is complete.
+    pub(crate) fn count_time(&self) {
+        let time = clock::now().saturating_duration_since(self.begun);
+        self.state.metrics.upstream_rq_time.observe(time);
     }
 
     pub(crate) fn count_reset(&self) {
@@ -53,12 +66,20 @@ impl Drop for ActiveRequest {
     }
 }
 
+/// Whether an answer is counted by its status here; else the caller does so, once it knows whether the answer is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    Here,
+    ByCaller,
+}
+
 /// Sends a request to one host.
 pub(crate) async fn send<B: RequestBody>(
     pool: &Rc<HostPool<B>>,
     host: &Arc<HostState>,
     cluster: &Cluster,
     mut request: Request<B>,
+    counting: Counting,
 ) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
     let state = &pool.state;
     let Some(active) = ActiveRequest::begin(state, host, cluster.circuit_breakers.max_requests) else {
@@ -77,6 +98,9 @@ pub(crate) async fn send<B: RequestBody>(
                 return Err(SendError::unsent(kind, request, Some(Box::new(error))));
             }
         };
+        if stale == 0 {
+            active.count_sent();
+        }
         let scheme = if cluster.tls.is_some() { "https" } else { "http" };
         if let Err(error) = wire::prepare(&mut request, lease.is_http2(), scheme) {
             return Err(SendError::unsent(SendErrorKind::Request, request, Some(Box::new(error))));
@@ -88,7 +112,9 @@ pub(crate) async fn send<B: RequestBody>(
                     state.metrics.health_check_passive_failure.add(1);
                     state.checked(host, host.checks().with(CheckFlags::FAILED).with(CheckFlags::EXCLUDED));
                 }
-                state.metrics.count_status(response.status());
+                if counting == Counting::Here {
+                    state.metrics.count_status(response.status());
+                }
                 state.report(host, Outcome::Status(response.status()), cluster);
                 return Ok(with_body(response, lease, active, connect));
             }

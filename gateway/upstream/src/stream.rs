@@ -3,6 +3,7 @@
 
 //! A connection's bytes: plain or TLS, counted while it is open.
 
+use crate::host::HostState;
 use crate::registry::ClusterState;
 use std::io;
 use std::pin::Pin;
@@ -10,11 +11,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 /// Counts a connection as active from the first attempt until it is gone.
 #[derive(Debug)]
-pub(crate) struct ConnectionCount(Arc<ClusterState>);
+pub(crate) struct ConnectionCount {
+    cluster: Arc<ClusterState>,
+    host: Option<Arc<HostState>>,
+    begun: Instant,
+}
 
 impl ConnectionCount {
     /// Counts where the limit allows it, or anyway where it is the pool's only connection: no host starves (as in Envoy).
@@ -27,13 +33,32 @@ impl ConnectionCount {
             return None;
         }
         metrics.upstream_cx_total.add(1);
-        Some(Self(Arc::clone(state)))
+        Some(Self { cluster: Arc::clone(state), host: None, begun: Instant::now() })
+    }
+
+    /// The connection is up.
+    fn connected(&self) {
+        self.cluster.metrics.upstream_cx_connect_ms.observe(self.begun.elapsed());
+    }
+
+    /// Counts it at its host too.
+    pub(crate) fn at(mut self, host: &Arc<HostState>) -> Self {
+        host.numbers.cx_total.add(1);
+        host.numbers.cx_active.add(1);
+        self.host = Some(Arc::clone(host));
+        self
     }
 }
 
 impl Drop for ConnectionCount {
     fn drop(&mut self) {
-        self.0.metrics.upstream_cx_active.sub(1);
+        let metrics = &self.cluster.metrics;
+        metrics.upstream_cx_active.sub(1);
+        metrics.upstream_cx_destroy.add(1);
+        metrics.upstream_cx_length_ms.observe(self.begun.elapsed());
+        if let Some(host) = &self.host {
+            host.numbers.cx_active.sub(1);
+        }
     }
 }
 
@@ -53,6 +78,7 @@ pub(crate) struct UpstreamStream {
 
 impl UpstreamStream {
     pub(crate) fn new(transport: Transport, count: ConnectionCount) -> Self {
+        count.connected();
         Self { transport, count }
     }
 
@@ -65,7 +91,7 @@ impl UpstreamStream {
     }
 
     fn sent(&self, bytes: usize) {
-        self.count.0.metrics.upstream_cx_tx_bytes_total.add(bytes as u64);
+        self.count.cluster.metrics.upstream_cx_tx_bytes_total.add(bytes as u64);
     }
 }
 
@@ -128,7 +154,7 @@ impl AsyncRead for UpstreamStream {
         let before = buf.filled().len();
         let this = &mut *self;
         ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
-        this.count.0.metrics.upstream_cx_rx_bytes_total.add((buf.filled().len() - before) as u64);
+        this.count.cluster.metrics.upstream_cx_rx_bytes_total.add((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }
 }

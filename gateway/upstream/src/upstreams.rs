@@ -9,11 +9,12 @@ use crate::connect::Target;
 use crate::error::{PickError, SendError};
 use crate::host::{HostState, Outcome};
 use crate::registry::{ClusterState, UpstreamRegistry};
+use crate::send::Counting;
 use crate::view::ClusterView;
 use crate::worker_cluster::{WorkerCluster, WorkerHost};
 use crate::{resolve, send};
 use gateway_config::{Cluster, EndpointAddress, LbMetadata, Snapshot};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -104,7 +105,20 @@ impl<B: RequestBody> Upstreams<B> {
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<UpstreamBody<B>>, SendError<B>>> + use<'a, B> {
         let pool = picked.host.pool(request.version());
-        send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request)
+        send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request, Counting::Here)
+    }
+
+    /// The same as one attempt of several: what becomes of its answer is counted by [`Picked::count_answer`] or [`Picked::count_retried`].
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub fn attempt<'a>(
+        &self,
+        picked: &'a Picked<B>,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody<B>>, SendError<B>>> + use<'a, B> {
+        let pool = picked.host.pool(request.version());
+        send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request, Counting::ByCaller)
     }
 
     /// Forgets clusters that the snapshot no longer has; their connections close when their requests end. Call it once for each new
@@ -191,7 +205,18 @@ impl<B: RequestBody> Picked<B> {
 
     /// Tells that the time for an attempt ran out; counts against the host as a failure.
     pub fn report_timeout(&self) {
+        self.host.state.numbers.rq_timeout.add(1);
         self.cluster.state.report(&self.host.state, Outcome::Failure, &self.cluster.view.cluster);
+    }
+
+    /// Counts what a request was answered with in the end.
+    pub fn count_answer(&self, status: StatusCode) {
+        self.cluster.state.metrics.count_status(status);
+    }
+
+    /// Counts an answer that is not passed on.
+    pub fn count_retried(&self, status: StatusCode) {
+        self.cluster.state.metrics.retried_statuses.count(status);
     }
 
     /// Asks for leave to retry; none where the cluster's limit of retries is reached. Hold it while the retry runs.

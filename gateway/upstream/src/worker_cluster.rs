@@ -137,7 +137,7 @@ impl<B: RequestBody> WorkerHost<B> {
         cell.get_or_init(|| {
             Rc::new(HostPool::new(PoolTarget {
                 state: Arc::clone(&self.target.state),
-                address: self.state.address().clone(),
+                host: Arc::clone(&self.state),
                 hostname: self.hostname.clone(),
                 settings: Rc::clone(&self.target.settings),
                 limits: Rc::clone(&self.target.limits),

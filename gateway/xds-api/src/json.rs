@@ -3,11 +3,16 @@
 
 //! Protobuf's JSON form of Envoy's messages, as Envoy's own pages write it and its files are written.
 
+mod mask;
+mod secrecy;
+
+pub use mask::{FieldShape, masked};
+
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, ExtensionDescriptor, FieldDescriptor,
-    MessageDescriptor, ReflectMessage, SerializeOptions, Value,
+    DescriptorPool, DeserializeOptions, DynamicMessage, ExtensionDescriptor, MessageDescriptor,
+    SerializeOptions,
 };
 use serde_json::Value as Json;
 
@@ -17,19 +22,10 @@ static PACKED: &[u8] = include_bytes!("../descriptors.bin.zst");
 /// The option of fields that hold secrets.
 const SENSITIVE: &str = "udpa.annotations.sensitive";
 
-/// What stands in place of a secret, as in Envoy's pages.
-const REDACTED: &str = "[redacted]";
-
-/// Messages within messages that are followed; Envoy's own parser stops at 100.
-const DEEPEST: usize = 100;
-
-const ANY: &str = "google.protobuf.Any";
-const PREFIX: &str = "type.googleapis.com/";
-
 /// What becomes of fields that Envoy's protobuf files mark as sensitive (private keys, passwords, tokens).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
-    /// They read `[redacted]`, like in Envoy's `/config_dump`.
+    /// They read `[redacted]`, like in Envoy's `/config_dump`; and so do further ones that Envoy shows (docs/gateway.md).
     Redact,
     /// They are written out; for tests and translations, never for a page.
     Keep,
@@ -163,89 +159,6 @@ impl Descriptors {
 
     fn descriptor(&self, full_name: &str) -> Result<MessageDescriptor, JsonError> {
         self.pool.get_message_by_name(full_name).ok_or_else(|| JsonError::UnknownType(full_name.to_owned()))
-    }
-
-    /// Redacts, and replaces packed messages that could not be shown.
-    fn prepare(&self, message: &mut DynamicMessage, secrecy: Secrecy, depth: usize) {
-        if message.descriptor().full_name() == ANY {
-            self.prepare_any(message, secrecy, depth);
-            return;
-        }
-        for (field, value) in message.fields_mut() {
-            if secrecy == Secrecy::Redact && self.is_sensitive(&field) {
-                redact(value);
-            } else {
-                self.prepare_value(value, secrecy, depth + 1);
-            }
-        }
-    }
-
-    fn prepare_value(&self, value: &mut Value, secrecy: Secrecy, depth: usize) {
-        match value {
-            Value::Message(message) => self.prepare(message, secrecy, depth),
-            Value::List(list) => {
-                list.iter_mut().for_each(|value| self.prepare_value(value, secrecy, depth));
-            }
-            Value::Map(map) => {
-                map.values_mut().for_each(|value| self.prepare_value(value, secrecy, depth));
-            }
-            _ => {}
-        }
-    }
-
-    fn prepare_any(&self, any: &mut DynamicMessage, secrecy: Secrecy, depth: usize) {
-        let Ok(packed) = any.transcode_to::<Any>() else { return };
-        if packed.type_url.is_empty() && packed.value.is_empty() {
-            return;
-        }
-        let inner = self.pool.get_message_by_name(name_of(&packed.type_url));
-        let inner = inner.filter(|_| depth < DEEPEST);
-        let value = match inner.and_then(|inner| DynamicMessage::decode(inner, &*packed.value).ok()) {
-            Some(mut inner) => {
-                self.prepare(&mut inner, secrecy, depth + 1);
-                Any { type_url: packed.type_url, value: inner.encode_to_vec() }
-            }
-            None => opaque(&packed),
-        };
-        // Both are of the same type, so it fits.
-        let _ = any.transcode_from(&value);
-    }
-
-    fn is_sensitive(&self, field: &FieldDescriptor) -> bool {
-        let Some(sensitive) = &self.sensitive else { return true };
-        field.options().get_extension(sensitive).as_bool() == Some(true)
-    }
-}
-
-/// What is shown of a packed message that cannot be read.
-fn opaque(packed: &Any) -> Any {
-    use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
-    let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
-    let fields = [
-        ("unreadable_type".to_owned(), text(packed.type_url.clone())),
-        ("bytes".to_owned(), text(packed.value.len().to_string())),
-    ];
-    let shown = Struct { fields: fields.into() };
-    Any { type_url: format!("{PREFIX}google.protobuf.Struct"), value: shown.encode_to_vec() }
-}
-
-/// Envoy's way: texts and bytes read `[redacted]`, messages keep their shape, the rest becomes its default.
-fn redact(value: &mut Value) {
-    match value {
-        Value::String(text) => REDACTED.clone_into(text),
-        Value::Bytes(bytes) => *bytes = REDACTED.as_bytes().into(),
-        Value::Message(message) if message.descriptor().full_name() == ANY => message.clear(),
-        Value::Message(message) => message.fields_mut().for_each(|(_, value)| redact(value)),
-        Value::List(list) => list.iter_mut().for_each(redact),
-        Value::Map(map) => map.values_mut().for_each(redact),
-        Value::Bool(_) => *value = Value::Bool(false),
-        Value::I32(_) => *value = Value::I32(0),
-        Value::I64(_) => *value = Value::I64(0),
-        Value::U32(_) => *value = Value::U32(0),
-        Value::U64(_) => *value = Value::U64(0),
-        Value::F32(_) => *value = Value::F32(0.0),
-        Value::F64(_) => *value = Value::F64(0.0),
-        Value::EnumNumber(_) => *value = Value::EnumNumber(0),
     }
 }
 

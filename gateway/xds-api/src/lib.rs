@@ -11,7 +11,7 @@ mod resource_set;
 mod type_url;
 
 pub use envoy_types::pb;
-pub use json::{Descriptors, JsonError, Secrecy};
+pub use json::{Descriptors, FieldShape, JsonError, Secrecy, masked};
 pub use resource::{PackedResource, UnpackError, pack, pack_encoded, unpack};
 pub use resource_set::{Difference, ResourceMap, ResourceSet};
 pub use type_url::ResourceType;

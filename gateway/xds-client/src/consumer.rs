@@ -26,6 +26,8 @@ pub struct Upsert {
 pub struct Update {
     /// Their type.
     pub kind: ResourceType,
+    /// The version of all resources of the type that the server named; may be empty.
+    pub version: String,
     /// New and changed resources.
     pub upserts: Vec<Upsert>,
     /// Names of resources that are gone; may name some that were never there.

@@ -97,7 +97,8 @@ impl Subscriptions {
         let removed_names = response.removed_resource_names.into_iter().map(|name| name.name);
         let removals = response.removed_resources.into_iter().chain(removed_names);
         let removals = removals.filter(|name| subscription.wants(name)).collect();
-        let update = Update { kind, upserts: upserts.into_values().collect(), removals };
+        let upserts = upserts.into_values().collect();
+        let update = Update { kind, version: response.system_version_info, upserts, removals };
         Ok(Received { update, nonce: response.nonce, malformed })
     }
 

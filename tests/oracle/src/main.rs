@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "what it finds is its output")]
 
 mod access_log;
+mod admin;
 mod case;
 mod client;
 mod compare;
@@ -150,6 +151,9 @@ async fn compare_all(cases: &[Case], options: &Options) -> anyhow::Result<(usize
     let (lines, logged) = access_log::compare(&ours.log, &envoy.log)?;
     println!("{lines} requests with access log lines");
     differences.extend(logged);
+    if cases.iter().any(|case| case.name == "admin") {
+        differences.extend(admin::compare(&ours, &envoy).await?);
+    }
     Ok((requests, differences))
 }
 

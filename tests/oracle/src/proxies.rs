@@ -3,6 +3,7 @@
 
 //! The two proxies: each on an address of its own, with its own origins, under the same control plane.
 
+use crate::admin::{ADMIN_PORT, METRICS_PORT};
 use crate::case::{ADDRESS, Case, HTTP2_ORIGIN, Made, ORIGINS, common_clusters};
 use crate::control::{Control, Resources};
 use crate::origin::{Record, serve};
@@ -118,9 +119,9 @@ fn gateway(folder: &Path, address: IpAddr, ads: SocketAddr, program: &Path) -> a
     let bootstrap = json!({
         "controlPlane": {"address": ads.to_string(), "plaintext": true, "node": {"id": "ours"}},
         "stateDir": state,
-        "admin": format!("{address}:19000"),
+        "admin": format!("{address}:{ADMIN_PORT}"),
         "readiness": format!("{address}:19021"),
-        "metrics": format!("{address}:19090"),
+        "metrics": format!("{address}:{METRICS_PORT}"),
         "workers": 1,
         "drainSeconds": 1,
     });
@@ -137,7 +138,7 @@ fn envoy(folder: &Path, address: IpAddr, ads: SocketAddr, program: &Path) -> any
         json!({"endpoint": {"address": {"socket_address": {"address": ads.ip(), "port_value": ads.port()}}}});
     let bootstrap = json!({
         "node": {"id": "envoy", "cluster": "oracle"},
-        "admin": {"address": {"socket_address": {"address": address, "port_value": 19000}}},
+        "admin": {"address": {"socket_address": {"address": address, "port_value": ADMIN_PORT}}},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",

@@ -153,7 +153,7 @@ async fn what_does_not_end_is_cut_at_the_deadline() {
     let report = gateway.proxy.drain(Duration::from_millis(500)).await;
     assert_eq!(report.forced, 1);
     assert!(report.took < Duration::from_secs(2), "{report:?}");
-    assert_eq!(gateway.metric("envoy_http_drain_forced", ""), 1);
+    assert_eq!(gateway.metric("gatefleet_http_drain_forced", ""), 1);
     drop(request.await);
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const RESTING: &str = "envoy_http_downstream_cx_resting";
+const RESTING: &str = "gatefleet_http_downstream_cx_resting";
 
 async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), pieces: &[&str], wanted: &str) {
     for piece in pieces {

@@ -173,7 +173,7 @@ fn foreign_types_are_refused_by_name() {
 #[test]
 fn a_long_nack_is_cut_and_counts_the_rest() {
     let received = Received {
-        update: crate::Update { kind: Cluster, upserts: vec![], removals: vec![] },
+        update: crate::Update { kind: Cluster, version: String::new(), upserts: vec![], removals: vec![] },
         nonce: "1".into(),
         malformed: vec![],
     };
