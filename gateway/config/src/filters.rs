@@ -12,6 +12,7 @@ mod csrf;
 mod ext_authz;
 mod fault;
 mod header_mutation;
+mod health_check;
 mod jwt_authn;
 mod local_rate_limit;
 mod rate_limit;
@@ -26,6 +27,7 @@ pub use csrf::CsrfPolicy;
 pub use ext_authz::{AuthzBody, AuthzHttp, AuthzService, ExtAuthz, ExtAuthzRoute};
 pub use fault::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection};
 pub use header_mutation::{HeaderMutation, Mutations, QueryMutation};
+pub use health_check::{GatewayHealth, GatewayHealthMode, HealthCache};
 pub use jwt_authn::{
     ClaimHeader, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider, JwtRequirement, JwtRoute,
     JwtRule, RemoteJwks, audience,

@@ -4,8 +4,7 @@
 //! HTTP filters of a listener.
 
 use crate::{
-    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, JwtAuthn,
-    LocalRateLimit, Mutations, RateLimit, Rbac, RouterOptions,
+    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, GatewayHealth, JwtAuthn, LocalRateLimit, Mutations, RateLimit, Rbac, RouterOptions,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -47,6 +46,8 @@ pub enum HttpFilterKind {
     GrpcWeb,
     /// Header changes.
     HeaderMutation(Arc<Mutations>),
+    /// Checks of the gateway itself.
+    HealthCheck(Arc<GatewayHealth>),
     /// Tokens.
     JwtAuthn(Arc<JwtAuthn>),
     /// A rate limit of this process.
@@ -75,6 +76,7 @@ impl HttpFilterKind {
             Self::Fault(_) => "fault",
             Self::GrpcWeb => "grpc_web",
             Self::HeaderMutation(_) => "header_mutation",
+            Self::HealthCheck(_) => "health_check",
             Self::JwtAuthn(_) => "jwt_authn",
             Self::LocalRateLimit(_) => "local_ratelimit",
             Self::RateLimit(_) => "ratelimit",

@@ -76,10 +76,10 @@ pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, Networ
 pub use filters::{
     ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, BasicAuth, Buffer, ClaimHeader, Compressor,
     CorsPolicy, CsrfPolicy, Encoding, ExtAuthz, ExtAuthzRoute, FaultAbort, FaultAbortKind, FaultDelay,
-    FaultInjection, HeaderMutation, HostRules, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider,
-    JwtRequirement, JwtRoute, JwtRule, LocalRateLimit, MetadataMatcher, MetadataValue, Mutations,
-    QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction, RbacCondition, RbacPolicy, RbacRules,
-    RemoteJwks, Taken, TokenBucket, Users, audience,
+    FaultInjection, GatewayHealth, GatewayHealthMode, HeaderMutation, HealthCache, HostRules, JwksSource,
+    JwtAllowance, JwtAuthn, JwtLocations, JwtProvider, JwtRequirement, JwtRoute, JwtRule, LocalRateLimit,
+    MetadataMatcher, MetadataValue, Mutations, QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction,
+    RbacCondition, RbacPolicy, RbacRules, RemoteJwks, Taken, TokenBucket, Users, audience,
 };
 pub use format::{
     AddressOf, AddressPart, Command, Format, GrpcForm, JsonFormat, Operator, PeerField, Piece, Precision,

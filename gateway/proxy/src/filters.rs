@@ -16,6 +16,7 @@ mod ext_authz;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod health_check;
 mod jwt_authn;
 mod local_rate_limit;
 mod rate_limit;
@@ -28,7 +29,7 @@ use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};
 use crate::routing::Routing;
 use gateway_config::{
-    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting,
+    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting, GatewayHealth,
     HttpFilter as HttpFilterConfig, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
 };
 use gateway_filter_api::HttpFilter;
@@ -52,6 +53,7 @@ pub(crate) enum Native {
     Fault(Arc<FaultInjection>, fault::Counters),
     GrpcWeb,
     HeaderMutation(Arc<Mutations>),
+    HealthCheck(Arc<GatewayHealth>),
     JwtAuthn(jwt_authn::Place),
     LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
     RateLimit(rate_limit::Place),
@@ -134,6 +136,7 @@ impl Native {
             ),
             HttpFilterKind::GrpcWeb => Self::GrpcWeb,
             HttpFilterKind::HeaderMutation(mutations) => Self::HeaderMutation(Arc::clone(mutations)),
+            HttpFilterKind::HealthCheck(config) => Self::HealthCheck(Arc::clone(config)),
             HttpFilterKind::JwtAuthn(config) => Self::JwtAuthn(jwt_authn::Place::new(config, site)),
             HttpFilterKind::LocalRateLimit(limit) => {
                 let count =
@@ -225,6 +228,7 @@ impl Native {
                     std::iter::once(listener).chain(own).map(Arc::clone).collect(),
                 ))
             }
+            Self::HealthCheck(config) => Box::new(health_check::Check::new(config, connection)),
             Self::JwtAuthn(place) => match setting {
                 Some(FilterSetting::JwtAuthn(own)) => Box::new(place.check(Some(own), connection)),
                 _ => Box::new(place.check(None, connection)),

@@ -24,6 +24,8 @@ pub struct ProxyOptions {
     pub drain: DrainOptions,
     /// Limits that hold where the configuration sets none.
     pub limits: Limits,
+    /// The cluster that the gateway says it belongs to (`node.cluster`), told in answers to health checks.
+    pub node_cluster: String,
     /// Makes plugins; none: listeners with plugins are refused.
     pub plugins: Option<Arc<dyn FilterProvider<WasmFilter>>>,
     /// Who the gateway is in Istio's metrics; none: there are none.
@@ -70,6 +72,7 @@ impl Default for ProxyOptions {
             max_connections: 50_000,
             drain: DrainOptions::default(),
             limits: Limits::default(),
+            node_cluster: String::new(),
             plugins: None,
             istio: None,
         }

@@ -12,6 +12,7 @@ pub(crate) mod csrf;
 pub(crate) mod ext_authz;
 pub(crate) mod fault;
 pub(crate) mod header_mutation;
+pub(crate) mod health_check;
 pub(crate) mod jwt_authn;
 pub(crate) mod local_rate_limit;
 pub(crate) mod rate_limit;

@@ -75,6 +75,9 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation" => {
             HttpFilterKind::HeaderMutation(Arc::new(filters::header_mutation::filter(scope, &any)?))
         }
+        "envoy.extensions.filters.http.health_check.v3.HealthCheck" => {
+            HttpFilterKind::HealthCheck(Arc::new(filters::health_check::filter(scope, &any)?))
+        }
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication" => {
             HttpFilterKind::JwtAuthn(Arc::new(filters::jwt_authn::jwt_authn(scope, &any)?))
         }

@@ -24,6 +24,7 @@ mod forwarding;
 mod gateway;
 mod grpc_web;
 mod head_guard;
+mod health_check;
 mod jwt_authn;
 mod origin;
 mod own_headers;
