@@ -34,6 +34,11 @@ pub(crate) enum SecretView {
         /// How many roots.
         roots: usize,
     },
+    /// Bytes that filters use.
+    Generic {
+        /// The secret's name.
+        name: String,
+    },
 }
 
 /// All secrets, described.
@@ -48,6 +53,7 @@ fn describe(name: &str, kind: &SecretKind) -> SecretView {
     let name = name.to_owned();
     match kind {
         SecretKind::Validation(validation) => SecretView::Validation { name, roots: validation.roots.len() },
+        SecretKind::Generic(_) => SecretView::Generic { name },
         SecretKind::Certificate(key) => {
             let leaf =
                 key.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok()).map(|(_, leaf)| leaf);

@@ -215,7 +215,7 @@ fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &
         workers: bootstrap.workers,
         bind: bind.into_iter().collect(),
         drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },
-        node_cluster: bootstrap.node.cluster.to_string(),
+        node_cluster: bootstrap.node_cluster().to_owned(),
         plugins: Some(Arc::new(host.clone())),
         istio: bootstrap.istio_metrics.then(|| Arc::new(source::istio(bootstrap))),
         ..ProxyOptions::default()

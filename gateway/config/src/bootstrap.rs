@@ -154,6 +154,15 @@ impl Bootstrap {
         }
     }
 
+    /// The cluster that the node says it belongs to; may be empty.
+    #[must_use]
+    pub fn node_cluster(&self) -> &str {
+        match &self.source {
+            Source::Fleet(member) => &member.node.cluster,
+            Source::ControlPlane(control_plane) => &control_plane.node.cluster,
+        }
+    }
+
     /// Where ADS is spoken, `host:port`.
     #[must_use]
     pub fn ads_address(&self) -> &str {

@@ -4,7 +4,8 @@
 //! HTTP filters of a listener.
 
 use crate::{
-    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, FaultInjection, GatewayHealth, JwtAuthn, LocalRateLimit, Mutations, RateLimit, Rbac, RouterOptions,
+    ApiKeyAuth, BandwidthLimit, BasicAuth, Buffer, Compressor, CsrfPolicy, ExtAuthz, ExtProc, FaultInjection,
+    GatewayHealth, JwtAuthn, LocalRateLimit, Mutations, OAuth2, RateLimit, Rbac, RouterOptions, SetMetadata,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub enum HttpFilterKind {
     Cors,
     /// Clients show a key.
     ApiKeyAuth(Arc<ApiKeyAuth>),
+    /// Bodies go slowly.
+    BandwidthLimit(Arc<BandwidthLimit>),
     /// Clients show a name and a password.
     BasicAuth(Arc<BasicAuth>),
     /// Answers are compressed.
@@ -40,6 +43,8 @@ pub enum HttpFilterKind {
     Csrf(Arc<CsrfPolicy>),
     /// A service decides.
     ExtAuthz(Arc<ExtAuthz>),
+    /// A service reads and changes.
+    ExtProc(Arc<ExtProc>),
     /// Delays and aborts on purpose.
     Fault(Arc<FaultInjection>),
     /// Browsers' calls as gRPC.
@@ -52,10 +57,14 @@ pub enum HttpFilterKind {
     JwtAuthn(Arc<JwtAuthn>),
     /// A rate limit of this process.
     LocalRateLimit(Arc<LocalRateLimit>),
+    /// Logins by an authorization server.
+    OAuth2(Arc<OAuth2>),
     /// Rate limits of a service.
     RateLimit(Arc<RateLimit>),
     /// Access rules.
     Rbac(Arc<Rbac>),
+    /// Metadata from the configuration.
+    SetMetadata(Arc<SetMetadata>),
     /// A proxy-wasm plugin.
     Wasm(Arc<WasmFilter>),
 }
@@ -68,21 +77,36 @@ impl HttpFilterKind {
             Self::Router(_) => "router",
             Self::Cors => "cors",
             Self::ApiKeyAuth(_) => "api_key_auth",
+            Self::BandwidthLimit(_) => "bandwidth_limit",
             Self::BasicAuth(_) => "basic_auth",
             Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
             Self::ExtAuthz(_) => "ext_authz",
+            Self::ExtProc(_) => "ext_proc",
             Self::Fault(_) => "fault",
             Self::GrpcWeb => "grpc_web",
             Self::HeaderMutation(_) => "header_mutation",
             Self::HealthCheck(_) => "health_check",
             Self::JwtAuthn(_) => "jwt_authn",
             Self::LocalRateLimit(_) => "local_ratelimit",
+            Self::OAuth2(_) => "oauth2",
             Self::RateLimit(_) => "ratelimit",
             Self::Rbac(_) => "rbac",
+            Self::SetMetadata(_) => "set_metadata",
             Self::Wasm(_) => "wasm",
         }
+    }
+}
+
+impl HttpFilterKind {
+    /// Names of the secrets that it needs.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let oauth2 = match self {
+            Self::OAuth2(oauth2) => Some(oauth2.secrets()),
+            _ => None,
+        };
+        oauth2.into_iter().flatten()
     }
 }
 

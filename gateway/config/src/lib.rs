@@ -74,12 +74,16 @@ pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, Locality, Place};
 pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
 pub use filters::{
-    ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, BasicAuth, Buffer, ClaimHeader, Compressor,
-    CorsPolicy, CsrfPolicy, Encoding, ExtAuthz, ExtAuthzRoute, FaultAbort, FaultAbortKind, FaultDelay,
-    FaultInjection, GatewayHealth, GatewayHealthMode, HeaderMutation, HealthCache, HostRules, JwksSource,
-    JwtAllowance, JwtAuthn, JwtLocations, JwtProvider, JwtRequirement, JwtRoute, JwtRule, LocalRateLimit,
-    MetadataMatcher, MetadataValue, Mutations, QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction,
-    RbacCondition, RbacPolicy, RbacRules, RemoteJwks, Taken, TokenBucket, Users, audience,
+    ATTRIBUTES, AfterLogout, ApiKeyAuth, ApiKeySource, AuthzBody, AuthzHttp, AuthzService, Bandwidth,
+    BandwidthLimit, BasicAuth, Buffer, ClaimHeader, ClientAuth, Compressor, CorsPolicy, CsrfPolicy,
+    DescriptorEntry, Encoding, ExtAuthz, ExtAuthzRoute, ExtProc, ExtProcRoute, FaultAbort, FaultAbortKind,
+    FaultDelay, FaultInjection, FaultRate, GatewayHealth, GatewayHealthMode, HeaderMutation, HealthCache,
+    HostRules, JwksSource, JwtAllowance, JwtAuthn, JwtLocations, JwtProvider, JwtRequirement, JwtRoute,
+    JwtRule, LocalBuckets, LocalDescriptor, LocalRateLimit, Logout, MetadataEntry, MetadataMatcher,
+    MetadataValue, ModeOverride, Mutations, OAuth2, OAuthCookie, OAuthCookies, OAuthLifetimes, ProcBody,
+    ProcMetadata, ProcessingMode, QueryMutation, RateLimit, RateLimitRoute, Rbac, RbacAction, RbacCondition,
+    RbacPolicy, RbacRules, RemoteJwks, RequestDescriptor, RouteCacheAction, SetMetadata, Taken, TokenBucket,
+    Users, audience,
 };
 pub use format::{
     AddressOf, AddressPart, Command, Format, GrpcForm, JsonFormat, Operator, PeerField, Piece, Precision,
@@ -114,7 +118,7 @@ pub use route_match::{
 };
 pub use route_table::{RouteFound, RouteTable, TableSettings};
 pub use router::{RouterOptions, StrictHeader};
-pub use secret::{Secret, SecretKind, Validation};
+pub use secret::{GenericSecret, Secret, SecretKind, Validation};
 pub use services::{GrpcService, HttpService, ServiceRetries};
 pub use sharded_map::ShardedMap;
 pub use snapshot::Snapshot;

@@ -4,8 +4,9 @@
 //! One route: its conditions, its action, its header changes and filter settings.
 
 use crate::{
-    Action, ApiKeyAuth, Buffer, CorsPolicy, CsrfPolicy, ExtAuthzRoute, FaultInjection, HeaderMutations,
-    JwtRoute, LocalRateLimit, Mutations, RateLimitRoute, Rbac, RouteMatcher, Users,
+    Action, ApiKeyAuth, BandwidthLimit, Buffer, CorsPolicy, CsrfPolicy, ExtAuthzRoute, ExtProcRoute,
+    FaultInjection, HeaderMutations, JwtRoute, LocalRateLimit, Mutations, RateLimitRoute, Rbac, RouteMatcher,
+    Users,
 };
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub enum FilterSetting {
     Cors(Arc<CorsPolicy>),
     /// On, with these settings instead of the listener's, one by one.
     ApiKeyAuth(Arc<ApiKeyAuth>),
+    /// On, with this limit of its own.
+    BandwidthLimit(Arc<BandwidthLimit>),
     /// On, with these users.
     BasicAuth(Arc<Users>),
     /// On; whether `accept-encoding` is removed, where that is another than the listener's.
@@ -54,6 +57,8 @@ pub enum FilterSetting {
     Csrf(Arc<CsrfPolicy>),
     /// On, told and asked so.
     ExtAuthz(Arc<ExtAuthzRoute>),
+    /// On, with this mode and service.
+    ExtProc(Arc<ExtProcRoute>),
     /// On, with these faults.
     Fault(Arc<FaultInjection>),
     /// On, with these changes after the listener's: the route's, then its virtual host's.
@@ -76,12 +81,14 @@ impl FilterSetting {
             Self::Disabled | Self::Enabled => "any",
             Self::Cors(_) => "cors",
             Self::ApiKeyAuth(_) => "api_key_auth",
+            Self::BandwidthLimit(_) => "bandwidth_limit",
             Self::BasicAuth(_) => "basic_auth",
             Self::Compressor(_) => "compressor",
             Self::Buffer(_) => "buffer",
             Self::Csrf(_) => "csrf",
             Self::ExtAuthz(_) => "ext_authz",
             Self::JwtAuthn(_) => "jwt_authn",
+            Self::ExtProc(_) => "ext_proc",
             Self::Fault(_) => "fault",
             Self::HeaderMutation(_) => "header_mutation",
             Self::LocalRateLimit(_) => "local_ratelimit",

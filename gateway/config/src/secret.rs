@@ -26,6 +26,26 @@ pub enum SecretKind {
     Certificate(Arc<CertifiedKey>),
     /// What peers' certificates are checked against.
     Validation(Arc<Validation>),
+    /// Bytes that filters use.
+    Generic(Arc<GenericSecret>),
+}
+
+/// Bytes that filters use. Its `Debug` shows none of them.
+#[derive(PartialEq, Eq)]
+pub struct GenericSecret(pub(crate) Box<[u8]>);
+
+impl GenericSecret {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GenericSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GenericSecret")
+    }
 }
 
 /// What peers' certificates are checked against.

@@ -52,7 +52,8 @@ pub struct FilterContext<'a> {
     /// The response's head from the response phases on; changes count in
     /// [`crate::HttpFilter::on_response_headers`] and in the body callback of a held response.
     pub response: Option<&'a mut ResponseHead>,
-    /// The response's trailers, in the last callback of its body; what is left of them is sent on.
+    /// The trailers of the message, in the last callback of its body (empty where there are none); what is left of them is sent on.
+    /// Those of a request that was held by [`crate::Outcome::Buffer`] are not there.
     pub trailers: Option<&'a mut HeaderMap>,
     /// The connection.
     pub connection: &'a ConnectionInfo,

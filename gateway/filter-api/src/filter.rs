@@ -55,6 +55,12 @@ pub trait HttpFilter {
         None
     }
 
+    /// Whether this filter puts a body where there is none: its body callback is called then as well, where it holds the head by
+    /// [`Outcome::Buffer`].
+    fn adds_body(&self) -> bool {
+        false
+    }
+
     /// Whether [`Self::on_request_body`] has anything to do for this request; asked after the head. Bodies that no filter
     /// wants pass without a copy.
     fn wants_request_body(&self) -> bool {
@@ -98,6 +104,17 @@ pub trait HttpFilter {
     fn on_resume(&mut self, context: &mut FilterContext<'_>, phase: Phase) -> Outcome {
         let _ = (context, phase);
         Outcome::Continue
+    }
+
+    /// The same for the phases of bodies; `chunk` is what the paused callback was offered, and goes on as it is left here.
+    fn on_resume_body(
+        &mut self,
+        context: &mut FilterContext<'_>,
+        phase: Phase,
+        chunk: &mut BytesMut,
+    ) -> Outcome {
+        let _ = chunk;
+        self.on_resume(context, phase)
     }
 
     /// The request is over, however it ended. Called exactly once, last.

@@ -6,15 +6,17 @@
 //! A call goes the way of every request: the newest snapshot's cluster, its balancer, outlier ejection, circuit breakers, TLS and the
 //! worker's pools. What a caller gets besides:
 //! - [`Callout::http`]: a whole answer, limited in time and size; [`Callout::http_retried`]: the same with retries.
-//! - [`Callout::unary`]: gRPC over the cluster's HTTP/2 connections, messages framed by hand.
+//! - [`Callout::unary`]: gRPC over the cluster's HTTP/2 connections, messages framed by hand; [`Callout::stream`]: messages both ways.
 //!
-//! Dropping a future takes its call back. No call is ever tried without a time limit, and every error says what went wrong, so that the
+//! Dropping a future takes its call back. No call is ever tried without a time limit (of a stream, the caller's for each wait), and every error says what went wrong, so that the
 //! caller decides between refusing and going on. Nothing here is logged or counted but by the cluster.
 
 mod framing;
 mod grpc;
+mod stream;
 
 pub(crate) use grpc::GrpcError;
+pub(crate) use stream::GrpcStream;
 
 use crate::request_body::RequestBody;
 use crate::worker::Worker;

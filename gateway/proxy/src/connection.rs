@@ -7,7 +7,7 @@ use crate::downstream_io::StreamState;
 use crate::http_settings::HttpSettings;
 use crate::listener::ListenerState;
 use crate::worker::{LocalSnapshot, Worker};
-use gateway_config::{ChainFacts, FilterChain, Listener};
+use gateway_config::{ChainFacts, FilterChain, Listener, LocalBuckets};
 use gateway_filter_api::ConnectionInfo;
 use gateway_upstream::clock;
 use http::HeaderValue;
@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     last_active: Cell<Instant>,
     opened: Instant,
     aged: Cell<bool>,
+    /// Buckets of limits that each connection has for itself, with those that they were made from.
+    buckets: RefCell<Vec<[Arc<LocalBuckets>; 2]>>,
 }
 
 /// What a request is served from, from its start to its end: configuration that comes in between does not touch it.
@@ -69,6 +71,7 @@ impl Connection {
             last_active: Cell::new(opened),
             opened,
             aged: Cell::new(false),
+            buckets: RefCell::default(),
         })
     }
 
@@ -153,6 +156,19 @@ impl Connection {
     /// Requests so far.
     pub(crate) fn requests(&self) -> u32 {
         self.requests.get()
+    }
+
+    /// The connection's own buckets of a limit.
+    pub(crate) fn own_buckets(&self, shared: &Arc<LocalBuckets>) -> Arc<LocalBuckets> {
+        let mut all = self.buckets.borrow_mut();
+        if let Some([_, own]) = all.iter().find(|[made_from, _]| Arc::ptr_eq(made_from, shared)) {
+            return Arc::clone(own);
+        }
+        // What a configuration that is gone has left.
+        all.retain(|[made_from, _]| Arc::strong_count(made_from) > 1);
+        let own = Arc::new(shared.fresh());
+        all.push([Arc::clone(shared), Arc::clone(&own)]);
+        own
     }
 
     /// The connection is as old as it may become.

@@ -16,8 +16,8 @@ use crate::routing::Routing;
 use bytes::BytesMut;
 use gateway_config::{FilterSetting, Route, WasmFailurePolicy};
 use gateway_filter_api::{
-    FilterContext, HttpFilter, LocalResponse, Metadata, Outcome, Phase, RequestHead, RequestLog,
-    ResponseFlags, ResponseHead,
+    FilterContext, HttpFilter, LocalResponse, Metadata, Outcome, Pause, Phase, RequestHead, RequestLog,
+    ResponseFlags, ResponseHead, Resume,
 };
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
@@ -42,9 +42,19 @@ struct State {
     head: Option<RequestHead>,
     /// The response likewise, for its body.
     response: Option<ResponseHead>,
-    /// The response's trailers while its last bytes run.
-    trailers: HeaderMap,
+    /// The trailers of request and response while the last bytes of each run.
+    trailers: [HeaderMap; 2],
     notes: Notes,
+    /// Bodies that wait for a filter to come back to its place; dropped, they go on.
+    waiting: Vec<Resume>,
+}
+
+/// What became of bytes that were offered to a filter.
+enum Offered {
+    /// It has seen them.
+    Taken(Outcome),
+    /// It waits in another phase; to be offered again after this.
+    Away(Pause),
 }
 
 /// What filters leave for each other and for the log.
@@ -177,22 +187,24 @@ impl FilterStreams {
     ) -> Result<Option<Box<LocalResponse>>, Failure> {
         let mut context = self.context(head, None, notes);
         let outcome = plugin.on_request_headers(&mut context, body.is_empty());
-        let settled = settle(plugin, &mut context, outcome, Phase::RequestHeaders).await;
+        let settled = settle(plugin, &mut context, outcome, (Phase::RequestHeaders, None)).await;
         *reroute |= context.reroute;
         match settled {
             Settled::Respond(response) => return Ok(Some(response)),
             Settled::Buffer => {
                 let limits = self.connection.worker().limits();
-                body.collect(limits, plugin.buffer_limit().unwrap_or(limits.buffer)).await?;
+                let most = plugin.buffer_limit().unwrap_or(limits.buffer);
+                body.collect(limits, most, plugin.adds_body()).await?;
             }
             Settled::Continue => {}
         }
         let Some(whole) = body.whole().filter(|_| plugin.wants_request_body()) else { return Ok(None) };
+        let none = whole.is_empty();
         let mut context = self.context(head, None, notes);
         let outcome = plugin.on_request_body(&mut context, whole, true);
-        let settled = settle(plugin, &mut context, outcome, Phase::RequestBody).await;
+        let settled = settle(plugin, &mut context, outcome, (Phase::RequestBody, Some(&mut *whole))).await;
         *reroute |= context.reroute;
-        if head.headers.contains_key(CONTENT_LENGTH) {
+        if head.headers.contains_key(CONTENT_LENGTH) || (none && !whole.is_empty()) {
             head.headers.insert(CONTENT_LENGTH, whole.len().into());
         }
         Ok(if let Settled::Respond(response) = settled { Some(response) } else { None })
@@ -237,12 +249,13 @@ impl FilterStreams {
             let mut head = head.unwrap_or_else(|| request.clone());
             let mut context = self.context(&mut head, Some(response), &mut taken.notes);
             let outcome = plugin.on_response_headers(&mut context, end_of_stream);
-            let settled = settle(&mut *plugin, &mut context, outcome, Phase::ResponseHeaders).await;
+            let settled = settle(&mut *plugin, &mut context, outcome, (Phase::ResponseHeaders, None)).await;
             let mut state = self.state.borrow_mut();
             state.head = Some(head);
             if let Some(place) = state.filters.get_mut(at) {
                 *place = Some(plugin);
             }
+            state.waiting.clear();
             match settled {
                 Settled::Continue => {}
                 Settled::Buffer => hold = true,
@@ -262,14 +275,20 @@ impl FilterStreams {
         self.state.borrow_mut().response = Some(response.clone());
     }
 
-    /// Keeps the response's trailers for the last callbacks of its body.
-    pub(crate) fn keep_trailers(&self, trailers: HeaderMap) {
-        self.state.borrow_mut().trailers = trailers;
+    /// Keeps trailers for the last callbacks of their body.
+    pub(crate) fn keep_trailers(&self, direction: Direction, trailers: HeaderMap) {
+        self.state.borrow_mut().trailers[direction as usize] = trailers;
     }
 
     /// The trailers as the callbacks left them; none where they are empty.
-    pub(crate) fn take_trailers(&self) -> Option<HeaderMap> {
-        Some(std::mem::take(&mut self.state.borrow_mut().trailers)).filter(|trailers| !trailers.is_empty())
+    pub(crate) fn take_trailers(&self, direction: Direction) -> Option<HeaderMap> {
+        let trailers = std::mem::take(&mut self.state.borrow_mut().trailers[direction as usize]);
+        Some(trailers).filter(|trailers| !trailers.is_empty())
+    }
+
+    /// Whether a filter puts a body where there is none.
+    pub(crate) fn adds_body(&self) -> bool {
+        self.state.borrow().filters.iter().flatten().any(|filter| filter.adds_body())
     }
 
     /// The head as the callbacks of the body left it.
@@ -298,22 +317,27 @@ impl FilterStreams {
         at: usize,
         direction: Direction,
         chunk: &mut BytesMut,
-        end_of_stream: bool,
-        resumed: bool,
-    ) -> Outcome {
+        (end_of_stream, resumed): (bool, bool),
+    ) -> Offered {
         let mut state = self.state.borrow_mut();
-        let State { filters, head, response, trailers, notes } = &mut *state;
-        let (Some(Some(plugin)), Some(head)) = (filters.get_mut(at), head) else { return Outcome::Continue };
+        let State { filters, head, response, trailers, notes, waiting } = &mut *state;
+        let Some(Some(plugin)) = filters.get_mut(at) else {
+            // Bytes must not pass a filter unseen because it waits elsewhere.
+            let (back, pause) = Pause::with_handle();
+            waiting.push(back);
+            return Offered::Away(pause);
+        };
+        let Some(head) = head else { return Offered::Taken(Outcome::Continue) };
         let mut context = self.context(head, response.as_mut(), notes);
-        if direction == Direction::Response && end_of_stream {
-            context.trailers = Some(trailers);
+        if end_of_stream {
+            context.trailers = Some(&mut trailers[direction as usize]);
         }
-        match (direction, resumed) {
+        Offered::Taken(match (direction, resumed) {
             (Direction::Request, false) => plugin.on_request_body(&mut context, chunk, end_of_stream),
             (Direction::Response, false) => plugin.on_response_body(&mut context, chunk, end_of_stream),
-            (Direction::Request, true) => plugin.on_resume(&mut context, Phase::RequestBody),
-            (Direction::Response, true) => plugin.on_resume(&mut context, Phase::ResponseBody),
-        }
+            (Direction::Request, true) => plugin.on_resume_body(&mut context, Phase::RequestBody, chunk),
+            (Direction::Response, true) => plugin.on_resume_body(&mut context, Phase::ResponseBody, chunk),
+        })
     }
 
     /// The request is over.
@@ -337,12 +361,12 @@ fn refused<'a>(failure: Failure, head: &RequestHead) -> Filtered<'a> {
     Filtered::Answer(failure.answer(is_grpc(head)), failure.details.into())
 }
 
-/// Waits out the pauses of a callback.
+/// Waits out the pauses of a callback; in the phase of a body `chunk` is what it was offered.
 async fn settle(
     plugin: &mut dyn HttpFilter,
     context: &mut FilterContext<'_>,
     mut outcome: Outcome,
-    phase: Phase,
+    (phase, mut chunk): (Phase, Option<&mut BytesMut>),
 ) -> Settled {
     loop {
         match outcome {
@@ -351,7 +375,10 @@ async fn settle(
             Outcome::Respond(response) => return Settled::Respond(response),
             Outcome::Pause(pause) => {
                 pause.await;
-                outcome = plugin.on_resume(context, phase);
+                outcome = match &mut chunk {
+                    Some(chunk) => plugin.on_resume_body(context, phase, chunk),
+                    None => plugin.on_resume(context, phase),
+                };
             }
         }
     }

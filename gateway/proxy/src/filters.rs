@@ -7,20 +7,24 @@
 
 mod api_key_auth;
 mod awaited;
+mod bandwidth_limit;
 mod basic_auth;
 mod buffer;
 mod compressor;
 mod cors;
 mod csrf;
 mod ext_authz;
+mod ext_proc;
 mod fault;
 mod grpc_web;
 mod header_mutation;
 mod health_check;
 mod jwt_authn;
 mod local_rate_limit;
+mod oauth2;
 mod rate_limit;
 mod rbac;
+mod set_metadata;
 
 pub(crate) use jwt_authn::JwksCache;
 pub(crate) use rbac::is as metadata_is;
@@ -29,8 +33,9 @@ use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};
 use crate::routing::Routing;
 use gateway_config::{
-    ApiKeyAuth, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting, GatewayHealth,
-    HttpFilter as HttpFilterConfig, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
+    ApiKeyAuth, BandwidthLimit, BasicAuth, Buffer, Compressor, CsrfPolicy, FaultInjection, FilterSetting,
+    GatewayHealth, HttpFilter as HttpFilterConfig, HttpFilterKind, LocalRateLimit, Mutations, Rbac,
+    SetMetadata,
 };
 use gateway_filter_api::HttpFilter;
 use std::rc::Rc;
@@ -43,6 +48,7 @@ pub(crate) type Counter = Arc<Number>;
 #[derive(Debug)]
 pub(crate) enum Native {
     ApiKeyAuth(Arc<ApiKeyAuth>, api_key_auth::Counters),
+    BandwidthLimit(Arc<BandwidthLimit>, bandwidth_limit::Counters),
     BasicAuth(Arc<BasicAuth>, basic_auth::Counters),
     Buffer(Buffer),
     Compressor(Arc<Compressor>, Arc<[compressor::Offer]>, compressor::Counters),
@@ -50,14 +56,17 @@ pub(crate) enum Native {
     Cors,
     Csrf(Arc<CsrfPolicy>, csrf::Counters),
     ExtAuthz(ext_authz::Place),
+    ExtProc(ext_proc::Place),
     Fault(Arc<FaultInjection>, fault::Counters),
     GrpcWeb,
     HeaderMutation(Arc<Mutations>),
     HealthCheck(Arc<GatewayHealth>),
     JwtAuthn(jwt_authn::Place),
     LocalRateLimit(Arc<LocalRateLimit>, local_rate_limit::Counters),
+    OAuth2(oauth2::Place),
     RateLimit(rate_limit::Place),
     Rbac(Arc<Rbac>, rbac::Counters),
+    SetMetadata(Arc<SetMetadata>),
 }
 
 /// Where a filter is made: what it may keep for its requests.
@@ -83,14 +92,20 @@ impl Native {
     pub(crate) fn new(kind: &HttpFilterKind, site: Site<'_>) -> Option<Self> {
         Some(match kind {
             HttpFilterKind::Router(_) | HttpFilterKind::Wasm(_) => return None,
-            HttpFilterKind::ApiKeyAuth(keys) => Self::ApiKeyAuth(
-                Arc::clone(keys),
-                api_key_auth::Counters {
-                    allowed: site.http("http_api_key_auth_allowed"),
-                    unauthorized: site.http("http_api_key_auth_unauthorized"),
-                    forbidden: site.http("http_api_key_auth_forbidden"),
-                },
-            ),
+            HttpFilterKind::ApiKeyAuth(keys) => {
+                Self::ApiKeyAuth(Arc::clone(keys), api_key_auth::Counters::new(site))
+            }
+            HttpFilterKind::BandwidthLimit(limit) => {
+                let count =
+                    |name| site.metrics.number(name, "envoy_http_bandwidth_limit_prefix", &limit.stat_prefix);
+                Self::BandwidthLimit(
+                    Arc::clone(limit),
+                    bandwidth_limit::Counters {
+                        request_enforced: count("http_bandwidth_limit_request_enforced"),
+                        response_enforced: count("http_bandwidth_limit_response_enforced"),
+                    },
+                )
+            }
             HttpFilterKind::BasicAuth(users) => Self::BasicAuth(
                 Arc::clone(users),
                 basic_auth::Counters {
@@ -125,15 +140,8 @@ impl Native {
                 },
             ),
             HttpFilterKind::ExtAuthz(config) => Self::ExtAuthz(ext_authz::Place::new(config, site)),
-            HttpFilterKind::Fault(faults) => Self::Fault(
-                Arc::clone(faults),
-                fault::Counters {
-                    delays_injected: site.http("http_fault_delays_injected"),
-                    aborts_injected: site.http("http_fault_aborts_injected"),
-                    faults_overflow: site.http("http_fault_faults_overflow"),
-                    active: Arc::clone(&site.metrics.active_faults),
-                },
-            ),
+            HttpFilterKind::ExtProc(config) => Self::ExtProc(ext_proc::Place::new(config, site)),
+            HttpFilterKind::Fault(faults) => Self::Fault(Arc::clone(faults), fault::Counters::new(site)),
             HttpFilterKind::GrpcWeb => Self::GrpcWeb,
             HttpFilterKind::HeaderMutation(mutations) => Self::HeaderMutation(Arc::clone(mutations)),
             HttpFilterKind::HealthCheck(config) => Self::HealthCheck(Arc::clone(config)),
@@ -151,16 +159,10 @@ impl Native {
                     },
                 )
             }
+            HttpFilterKind::OAuth2(config) => Self::OAuth2(oauth2::Place::new(config, site)),
             HttpFilterKind::RateLimit(config) => Self::RateLimit(rate_limit::Place::new(config, site)),
-            HttpFilterKind::Rbac(rules) => Self::Rbac(
-                Arc::clone(rules),
-                rbac::Counters {
-                    allowed: site.http("http_rbac_allowed"),
-                    denied: site.http("http_rbac_denied"),
-                    shadow_allowed: site.http("http_rbac_shadow_allowed"),
-                    shadow_denied: site.http("http_rbac_shadow_denied"),
-                },
-            ),
+            HttpFilterKind::SetMetadata(values) => Self::SetMetadata(Arc::clone(values)),
+            HttpFilterKind::Rbac(rules) => Self::Rbac(Arc::clone(rules), rbac::Counters::new(site)),
         })
     }
 
@@ -171,82 +173,63 @@ impl Native {
         connection: &Rc<Connection>,
         routing: &Routing<'_>,
     ) -> Option<Box<dyn HttpFilter>> {
+        /// The route's own setting of a kind.
+        macro_rules! own {
+            ($kind:ident) => {
+                match setting {
+                    Some(FilterSetting::$kind(own)) => Some(own),
+                    _ => None,
+                }
+            };
+        }
         Some(match self {
             Self::ApiKeyAuth(listener, counters) => Box::new(api_key_auth::CheckKey {
                 listener: Arc::clone(listener),
-                route: match setting {
-                    Some(FilterSetting::ApiKeyAuth(own)) => Some(Arc::clone(own)),
-                    _ => None,
-                },
+                route: own!(ApiKeyAuth).map(Arc::clone),
                 counters: counters.clone(),
             }),
+            Self::BandwidthLimit(listener, counters) => {
+                let config = own!(BandwidthLimit).unwrap_or(listener);
+                Box::new(bandwidth_limit::Slow::new(config, counters)?)
+            }
             Self::BasicAuth(listener, counters) => Box::new(basic_auth::CheckUser {
                 config: Arc::clone(listener),
-                route: match setting {
-                    Some(FilterSetting::BasicAuth(own)) => Some(Arc::clone(own)),
-                    _ => None,
-                },
+                route: own!(BasicAuth).map(Arc::clone),
                 counters: counters.clone(),
             }),
             Self::Compressor(listener, offers, counters) => {
-                let own = match setting {
-                    Some(FilterSetting::Compressor(own)) => *own,
-                    _ => None,
-                };
+                let own = own!(Compressor).copied().flatten();
                 Box::new(compressor::Compress::new(listener, offers, counters, own))
             }
-            Self::Buffer(listener) => Box::new(buffer::Hold(match setting {
-                Some(FilterSetting::Buffer(own)) => **own,
-                _ => *listener,
-            })),
-            Self::Cors => match setting {
-                Some(FilterSetting::Cors(policy)) => Box::new(cors::Cors::new(policy)),
-                _ => return None,
-            },
-            Self::Csrf(listener, counters) => {
-                let policy = match setting {
-                    Some(FilterSetting::Csrf(own)) => own,
-                    _ => listener,
-                };
-                Box::new(csrf::Csrf { policy: Arc::clone(policy), counters: counters.clone() })
+            Self::Buffer(listener) => Box::new(buffer::Hold(own!(Buffer).map_or(*listener, |own| **own))),
+            Self::Cors => Box::new(cors::Cors::new(own!(Cors)?)),
+            Self::Csrf(listener, counters) => Box::new(csrf::Csrf {
+                policy: Arc::clone(own!(Csrf).unwrap_or(listener)),
+                counters: counters.clone(),
+            }),
+            Self::ExtAuthz(place) => Box::new(place.check(own!(ExtAuthz), connection)),
+            Self::ExtProc(place) => Box::new(place.process(own!(ExtProc), connection)),
+            Self::Fault(listener, counters) => {
+                Box::new(fault::Inject::new(own!(Fault).unwrap_or(listener), counters))
             }
-            Self::ExtAuthz(place) => match setting {
-                Some(FilterSetting::ExtAuthz(own)) => Box::new(place.check(Some(own), connection)),
-                _ => Box::new(place.check(None, connection)),
-            },
-            Self::Fault(listener, counters) => match setting {
-                Some(FilterSetting::Fault(own)) => Box::new(fault::Inject::new(own, counters)),
-                _ => Box::new(fault::Inject::new(listener, counters)),
-            },
             Self::GrpcWeb => Box::new(grpc_web::GrpcWeb::default()),
             Self::HeaderMutation(listener) => {
-                let own = match setting {
-                    Some(FilterSetting::HeaderMutation(own)) => &**own,
-                    _ => &[],
-                };
-                Box::new(header_mutation::Mutate(
-                    std::iter::once(listener).chain(own).map(Arc::clone).collect(),
-                ))
+                let own = own!(HeaderMutation).map(|own| &**own).unwrap_or_default();
+                let all = std::iter::once(listener).chain(own).map(Arc::clone);
+                Box::new(header_mutation::Mutate(all.collect()))
             }
             Self::HealthCheck(config) => Box::new(health_check::Check::new(config, connection)),
-            Self::JwtAuthn(place) => match setting {
-                Some(FilterSetting::JwtAuthn(own)) => Box::new(place.check(Some(own), connection)),
-                _ => Box::new(place.check(None, connection)),
-            },
-            Self::LocalRateLimit(listener, counters) => match setting {
-                Some(FilterSetting::LocalRateLimit(own)) => {
-                    Box::new(local_rate_limit::Limit::new(own, counters))
-                }
-                _ => Box::new(local_rate_limit::Limit::new(listener, counters)),
-            },
-            Self::RateLimit(place) => match setting {
-                Some(FilterSetting::RateLimit(own)) => Box::new(place.limit(Some(own), connection, routing)),
-                _ => Box::new(place.limit(None, connection, routing)),
-            },
-            Self::Rbac(listener, counters) => match setting {
-                Some(FilterSetting::Rbac(own)) => Box::new(rbac::Check::new(own, counters, routing)),
-                _ => Box::new(rbac::Check::new(listener, counters, routing)),
-            },
+            Self::JwtAuthn(place) => Box::new(place.check(own!(JwtAuthn), connection)),
+            Self::LocalRateLimit(listener, counters) => {
+                let config = own!(LocalRateLimit).unwrap_or(listener);
+                Box::new(local_rate_limit::Limit::new(config, counters, connection, routing))
+            }
+            Self::OAuth2(place) => Box::new(place.login(connection)),
+            Self::RateLimit(place) => Box::new(place.limit(own!(RateLimit), connection, routing)),
+            Self::Rbac(listener, counters) => {
+                Box::new(rbac::Check::new(own!(Rbac).unwrap_or(listener), counters, routing))
+            }
+            Self::SetMetadata(values) => Box::new(set_metadata::Set(Arc::clone(values))),
         })
     }
 }

@@ -3,7 +3,7 @@
 
 //! A request's body on its way upstream: streamed as it comes, and kept up to a limit where it may have to be sent again.
 
-use crate::filter::BodyRun;
+use crate::filter::{BodyRun, Direction};
 use crate::idle::IdleTimer;
 use bytes::Bytes;
 use gateway_filter_api::LocalResponse;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 /// Why a body ended early.
@@ -213,11 +213,12 @@ impl BodySource {
             }
             Err(frame) => {
                 let Ok(trailers) = frame.into_trailers() else { return Taken::ForPlugins };
-                state.trailers = Some(trailers.clone());
                 if let Some(run) = &mut state.run {
+                    run.streams().keep_trailers(Direction::Request, trailers);
                     run.start(Bytes::new(), true);
                     return Taken::ForPlugins;
                 }
+                state.trailers = Some(trailers.clone());
                 self.finish();
                 Taken::Piece(Some(Ok(Frame::trailers(trailers))))
             }
@@ -234,6 +235,7 @@ impl BodySource {
         match ready!(run.poll(context)) {
             Ok((piece, last)) => {
                 if last {
+                    state.trailers = run.streams().take_trailers(Direction::Request);
                     self.finish();
                 }
                 if piece.is_empty() {
@@ -332,6 +334,7 @@ enum From {
         trailers_sent: bool,
     },
     Copy(std::vec::IntoIter<Bytes>),
+    Channel(mpsc::UnboundedReceiver<Bytes>),
 }
 
 impl RequestBody {
@@ -349,6 +352,11 @@ impl RequestBody {
     pub(crate) fn copy(pieces: Vec<Bytes>) -> Self {
         Self { from: From::Copy(pieces.into_iter()) }
     }
+
+    /// A body that comes from a sender, and ends with it.
+    pub(crate) fn channel(receiver: mpsc::UnboundedReceiver<Bytes>) -> Self {
+        Self { from: From::Channel(receiver) }
+    }
 }
 
 impl Body for RequestBody {
@@ -362,6 +370,9 @@ impl Body for RequestBody {
         let (source, sent, trailers_sent) = match &mut self.from {
             From::Nothing => return Poll::Ready(None),
             From::Copy(pieces) => return Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            From::Channel(receiver) => {
+                return receiver.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
+            }
             From::Source { source, sent, trailers_sent } => (source, sent, trailers_sent),
         };
         let kept = source.state.borrow().kept.as_ref().map(|kept| (kept.len(), kept.get(*sent).cloned()));
@@ -393,6 +404,7 @@ impl Body for RequestBody {
         match &self.from {
             From::Nothing => true,
             From::Copy(pieces) => pieces.len() == 0,
+            From::Channel(_) => false,
             From::Source { source, sent, trailers_sent } => {
                 let state = source.state.borrow();
                 let all_sent = state.kept.as_ref().is_none_or(|kept| *sent >= kept.len());
@@ -410,7 +422,7 @@ impl Body for RequestBody {
             From::Source { source, sent: 0, .. } if source.received.get() == 0 => {
                 source.state.borrow().size_hint()
             }
-            From::Source { .. } => SizeHint::default(),
+            From::Source { .. } | From::Channel(_) => SizeHint::default(),
         }
     }
 }

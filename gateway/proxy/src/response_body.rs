@@ -56,6 +56,8 @@ pub(crate) enum Payload {
 
 /// A payload on its way through plugins.
 pub(crate) struct FilteredPayload {
+    /// What came out before the head was sent.
+    first: Bytes,
     inner: Payload,
     run: BodyRun,
     /// Sent behind the last piece.
@@ -134,7 +136,9 @@ fn payload_ended(payload: &Payload) -> bool {
         Payload::Empty => true,
         Payload::Full(bytes) => bytes.is_empty(),
         Payload::Upstream(upstream) => upstream.body.is_end_stream(),
-        Payload::Filtered(filtered) => filtered.ended && filtered.trailers.is_none(),
+        Payload::Filtered(filtered) => {
+            filtered.ended && filtered.trailers.is_none() && filtered.first.is_empty()
+        }
     }
 }
 
@@ -148,13 +152,13 @@ pub(crate) async fn filter(
     hold: bool,
     limit: usize,
 ) -> Result<(), Box<LocalResponse>> {
-    if answer.payload.is_empty() {
+    if answer.payload.is_empty() && !streams.adds_body() {
         return Ok(());
     }
     let Some(run) = BodyRun::new(streams, Direction::Response, limit) else { return Ok(()) };
     streams.keep_response(&answer.head);
     let inner = std::mem::replace(&mut answer.payload, Payload::Empty);
-    let mut filtered = FilteredPayload { inner, run, trailers: None, ended: false };
+    let mut filtered = FilteredPayload { first: Bytes::new(), inner, run, trailers: None, ended: false };
     answer.head.headers.remove(CONTENT_LENGTH);
     if !hold {
         answer.payload = Payload::Filtered(Box::new(filtered));
@@ -164,11 +168,17 @@ pub(crate) async fn filter(
     let mut whole = BytesMut::new();
     while let Some(frame) = poll_fn(|context| filtered.inner.poll_frame(context)).await {
         let Ok(frame) = frame else { return Err(failed("upstream_reset_before_response_started")) };
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Err(failed("response_payload_too_large"));
+        match frame.into_data() {
+            Ok(data) if whole.len() + data.len() > limit => {
+                return Err(failed("response_payload_too_large"));
+            }
+            Ok(data) => whole.extend_from_slice(&data),
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    streams.keep_trailers(Direction::Response, trailers);
+                }
+            }
         }
-        whole.extend_from_slice(&data);
     }
     filtered.run.start(whole.freeze(), true);
     let (body, _) = poll_fn(|context| filtered.run.poll(context)).await?;
@@ -176,7 +186,11 @@ pub(crate) async fn filter(
         answer.head = head;
         answer.head.headers.remove(CONTENT_LENGTH);
     }
-    if !body.is_empty() {
+    filtered.trailers = streams.take_trailers(Direction::Response);
+    if filtered.trailers.is_some() {
+        (filtered.first, filtered.ended) = (body, true);
+        answer.payload = Payload::Filtered(Box::new(filtered));
+    } else if !body.is_empty() {
         answer.payload = Payload::Full(body);
     }
     Ok(())
@@ -196,13 +210,16 @@ impl Payload {
 
 impl FilteredPayload {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
         loop {
             if self.run.is_busy() {
                 match std::task::ready!(self.run.poll(context)) {
                     Err(_) => return Poll::Ready(Some(Err(AnswerError::Filter))),
                     Ok((piece, last)) => {
                         if last {
-                            self.trailers = self.run.streams().take_trailers();
+                            self.trailers = self.run.streams().take_trailers(Direction::Response);
                         }
                         self.ended |= last;
                         if !piece.is_empty() {
@@ -221,7 +238,7 @@ impl FilteredPayload {
                     Ok(data) => self.run.start(data, payload_ended(&self.inner)),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
-                            self.run.streams().keep_trailers(trailers);
+                            self.run.streams().keep_trailers(Direction::Response, trailers);
                         }
                         self.run.start(Bytes::new(), true);
                     }

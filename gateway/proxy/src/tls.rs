@@ -130,7 +130,7 @@ fn build(
             SecretKind::Validation(roots) if index >= tls.certificates.len() => {
                 validation = Some(Arc::clone(roots))
             }
-            SecretKind::Certificate(_) | SecretKind::Validation(_) => {
+            SecretKind::Certificate(_) | SecretKind::Validation(_) | SecretKind::Generic(_) => {
                 return Err(TlsError::NoSecret(secret.name.clone()));
             }
         }

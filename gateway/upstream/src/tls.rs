@@ -63,16 +63,16 @@ fn client_config(
         (Some(_), Some(SecretKind::Validation(validation))) => {
             (Some(Arc::clone(&validation.roots)), validation.names.to_vec())
         }
-        (Some(_), Some(SecretKind::Certificate(_))) => {
-            return Err("the secret of the roots holds a certificate".into());
+        (Some(_), Some(SecretKind::Certificate(_) | SecretKind::Generic(_))) => {
+            return Err("the secret of the roots holds something else".into());
         }
         (Some(_), None) => return Err("the secret of the roots is not there".into()),
     };
     let key = match (&tls.certificate, certificate.map(|secret| &secret.kind)) {
         (None, _) => None,
         (Some(_), Some(SecretKind::Certificate(key))) => Some(Arc::clone(key)),
-        (Some(_), Some(SecretKind::Validation(_))) => {
-            return Err("the secret of the certificate holds roots".into());
+        (Some(_), Some(SecretKind::Validation(_) | SecretKind::Generic(_))) => {
+            return Err("the secret of the certificate holds something else".into());
         }
         (Some(_), None) => return Err("the secret of the certificate is not there".into()),
     };

@@ -40,6 +40,9 @@ pub(crate) fn folded(inner: FilterSettings, outer: &FilterSettings) -> FilterSet
             (FilterSetting::ExtAuthz(own), Some(FilterSetting::ExtAuthz(host))) => {
                 FilterSetting::ExtAuthz(Arc::new(own.over(host)))
             }
+            (FilterSetting::ExtProc(own), Some(FilterSetting::ExtProc(host))) => {
+                FilterSetting::ExtProc(Arc::new(own.over(host)))
+            }
             (setting, _) => setting,
         };
         (name, setting)
@@ -81,6 +84,10 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
         "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute" => {
             filters::api_key_auth::per_route(scope, any).map(|own| FilterSetting::ApiKeyAuth(Arc::new(own)))
         }
+        "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit" => {
+            filters::bandwidth_limit::limit(scope, any)
+                .map(|own| FilterSetting::BandwidthLimit(Arc::new(own)))
+        }
         "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute" => {
             filters::basic_auth::per_route(scope, any)
                 .map(|own| FilterSetting::BasicAuth(Arc::new(Users(own))))
@@ -97,6 +104,10 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute" => {
             filters::ext_authz::per_route(scope, any)
                 .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::ExtAuthz(Arc::new(own))))
+        }
+        "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute" => {
+            filters::ext_proc::per_route(scope, any)
+                .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::ExtProc(Arc::new(own))))
         }
         "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
             filters::fault::faults(scope, any).map(|own| FilterSetting::Fault(Arc::new(own)))

@@ -53,6 +53,9 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth" => {
             HttpFilterKind::ApiKeyAuth(Arc::new(filters::api_key_auth::filter(scope, &any)?))
         }
+        "envoy.extensions.filters.http.bandwidth_limit.v3.BandwidthLimit" => {
+            HttpFilterKind::BandwidthLimit(Arc::new(filters::bandwidth_limit::limit(scope, &any)?))
+        }
         "envoy.extensions.filters.http.basic_auth.v3.BasicAuth" => {
             HttpFilterKind::BasicAuth(Arc::new(filters::basic_auth::filter(scope, &any)?))
         }
@@ -67,6 +70,9 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         }
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" => {
             HttpFilterKind::ExtAuthz(Arc::new(filters::ext_authz::ext_authz(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor" => {
+            HttpFilterKind::ExtProc(Arc::new(filters::ext_proc::ext_proc(scope, &any)?))
         }
         "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
             HttpFilterKind::Fault(Arc::new(filters::fault::faults(scope, &any)?))
@@ -84,11 +90,17 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
             HttpFilterKind::LocalRateLimit(Arc::new(filters::local_rate_limit::limit(scope, &any)?))
         }
+        "envoy.extensions.filters.http.oauth2.v3.OAuth2" => {
+            HttpFilterKind::OAuth2(Arc::new(filters::oauth2::oauth2(scope, &any)?))
+        }
         "envoy.extensions.filters.http.ratelimit.v3.RateLimit" => {
             HttpFilterKind::RateLimit(Arc::new(filters::rate_limit::rate_limit(scope, &any)?))
         }
         "envoy.extensions.filters.http.rbac.v3.RBAC" => {
             HttpFilterKind::Rbac(Arc::new(filters::rbac::filter(scope, &any)?))
+        }
+        "envoy.extensions.filters.http.set_metadata.v3.Config" => {
+            HttpFilterKind::SetMetadata(Arc::new(filters::set_metadata::filter(scope, &any)?))
         }
         "envoy.extensions.filters.http.wasm.v3.Wasm" => {
             let message = unpack(&any).map_err(|error| scope.fault(error))?;

@@ -6,7 +6,7 @@
 use crate::decode::redirect::inline;
 use crate::decode::strings::string_matcher;
 use crate::decode::{Fault, Scope, fields};
-use crate::{SanKind, SanMatcher, Secret, SecretKind, Validation};
+use crate::{GenericSecret, SanKind, SanMatcher, Secret, SecretKind, Validation};
 use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, secret, subject_alt_name_matcher::SanType,
 };
@@ -31,9 +31,25 @@ pub(crate) fn secret(scope: &mut Scope, secret: pb::Secret) -> Result<Secret, Fa
         secret::Type::SessionTicketKeys(_) => {
             return Err(scope.field_fault("session_ticket_keys", "is not supported"));
         }
-        secret::Type::GenericSecret(_) => return Err(scope.field_fault("generic_secret", "is not supported")),
+        secret::Type::GenericSecret(generic) => {
+            scope.at("generic_secret", |scope| self::generic(scope, generic))?
+        }
     };
     Ok(Secret { name: name.into(), kind, digest })
+}
+
+/// Bytes for filters.
+fn generic(scope: &mut Scope, secret: pb::GenericSecret) -> Result<(SecretKind, u64), Fault> {
+    let pb::GenericSecret { secret, secrets } = secret;
+    if !secrets.is_empty() {
+        return Err(scope.field_fault("secrets", "is not supported; use secret"));
+    }
+    let source = scope.required("secret", secret)?;
+    let bytes = scope.at("secret", |scope| inline(scope, source))?;
+    if bytes.is_empty() {
+        return Err(scope.field_fault("secret", "is empty"));
+    }
+    Ok((SecretKind::Generic(Arc::new(GenericSecret(bytes.to_vec().into()))), digest(&[&bytes])))
 }
 
 /// A chain with its key.

@@ -238,7 +238,8 @@ fn versions(scope: &mut Scope, parameters: pb::TlsParameters) -> Result<(bool, b
     Ok((least <= 12, most >= 13))
 }
 
-fn sds_name(scope: &mut Scope, config: pb::SdsSecretConfig) -> Result<SecretSource, Fault> {
+/// The name of a secret.
+pub(crate) fn sds_name(scope: &mut Scope, config: pb::SdsSecretConfig) -> Result<SecretSource, Fault> {
     let pb::SdsSecretConfig { name, sds_config } = config;
     if name.is_empty() {
         return Err(scope.field_fault("name", "is empty"));

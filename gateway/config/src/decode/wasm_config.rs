@@ -103,7 +103,8 @@ fn plain(scope: &Scope, any: Option<protobuf::Any>) -> Result<Bytes, Fault> {
     })
 }
 
-fn json_of(object: protobuf::Struct) -> serde_json::Value {
+/// A Struct as JSON.
+pub(crate) fn json_of(object: protobuf::Struct) -> serde_json::Value {
     // Sorted, so that the same message always gives the same bytes.
     let sorted: std::collections::BTreeMap<_, _> = object.fields.into_iter().collect();
     serde_json::Value::Object(sorted.into_iter().map(|(name, value)| (name, json_value(value))).collect())

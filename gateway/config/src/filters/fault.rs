@@ -16,6 +16,8 @@ pub struct FaultInjection {
     pub abort: Option<FaultAbort>,
     /// Only requests for which all of these hold.
     pub headers: Box<[HeaderMatcher]>,
+    /// Answers come slowly.
+    pub response_rate: Option<FaultRate>,
     /// Faults at a time, over all workers; none: no limit.
     pub max_active: Option<u32>,
 }
@@ -26,6 +28,15 @@ pub struct FaultDelay {
     /// How long; none: as the header `x-envoy-fault-delay-request` says, in milliseconds.
     pub fixed: Option<Duration>,
     /// Share of requests. A request may lower it by header where the delay comes from a header too.
+    pub share: Fraction,
+}
+
+/// How fast bodies of answers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultRate {
+    /// KiB in a second; none: as the header `x-envoy-fault-throughput-response` says.
+    pub fixed: Option<u64>,
+    /// Share of requests, as in [`FaultDelay::share`].
     pub share: Fraction,
 }
 

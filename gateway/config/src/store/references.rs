@@ -126,6 +126,10 @@ pub(super) fn listener_keys(listener: &Listener, mut each: impl FnMut(Key)) {
         if let Some(RouteSource::Rds(name)) = chain.http().map(|http| &http.routes) {
             each((ResourceType::RouteConfiguration, name.clone()));
         }
+        let filters = chain.http().into_iter().flat_map(|http| &http.filters);
+        for name in filters.flat_map(|filter| filter.kind.secrets()) {
+            each((ResourceType::Secret, name.into()));
+        }
         for name in chain.tls.iter().flat_map(|tls| tls.certificates.iter().chain(&tls.client_roots)) {
             each((ResourceType::Secret, name.clone()));
         }

@@ -47,7 +47,7 @@ macro_rules! bytes {
     };
 }
 
-fn grpc() -> GrpcService {
+pub(crate) fn grpc() -> GrpcService {
     let target = grpc_service::EnvoyGrpc { cluster_name: "c".to_owned(), ..Default::default() };
     GrpcService {
         target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(target)),
@@ -55,7 +55,7 @@ fn grpc() -> GrpcService {
     }
 }
 
-fn check(kind: &str, cases: Vec<(bytes::Bytes, &str)>) {
+pub(crate) fn check(kind: &str, cases: Vec<(bytes::Bytes, &str)>) {
     for (value, expected) in cases {
         let message = rejected(kind, &value);
         let place = "filter_chains[0].filters[0].http_filters[0]";

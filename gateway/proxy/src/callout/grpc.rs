@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! gRPC over the pools: one message for one.
+//! gRPC over the pools: one message for one. Messages both ways are in [`super::stream`].
 
 use super::framing::{Deframer, frame};
 use super::{Asked, Backoff, CallError, Callout, timed_out};
@@ -15,6 +15,7 @@ use prost::Message;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -95,7 +96,7 @@ impl Callout {
 }
 
 /// The head of a call.
-fn request(
+pub(super) fn request(
     service: &GrpcService,
     path: &'static str,
     body: RequestBody,
@@ -122,7 +123,7 @@ fn request(
 
 /// An answer on its way.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     body: UpstreamBody<RequestBody>,
     deframer: Deframer,
     trailers: Option<HeaderMap>,
@@ -130,7 +131,7 @@ struct Answer {
 
 impl Answer {
     /// Looks at the head.
-    fn new(response: Response<UpstreamBody<RequestBody>>, max: usize) -> Result<Self, GrpcError> {
+    pub(super) fn new(response: Response<UpstreamBody<RequestBody>>, max: usize) -> Result<Self, GrpcError> {
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
             return Err(GrpcError::Status(status_of_http(parts.status.as_u16())));
@@ -149,20 +150,26 @@ impl Answer {
 
     /// The next message; none at the end of a call that went well.
     async fn next<A: Message + Default>(&mut self) -> Result<Option<A>, GrpcError> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(super) fn poll_next<A: Message + Default>(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<A>, GrpcError>> {
         loop {
             if let Some(message) = self.deframer.next()? {
-                return Ok(Some(message));
+                return Poll::Ready(Ok(Some(message)));
             }
             if let Some(trailers) = &self.trailers {
-                return match (status_of(trailers)?, self.deframer.is_empty()) {
+                return Poll::Ready(match (status_of(trailers)?, self.deframer.is_empty()) {
                     (0, true) => Ok(None),
                     (0, false) => Err(GrpcError::Malformed),
                     (status, _) => Err(GrpcError::Status(status)),
-                };
+                });
             }
-            match poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await {
-                None => return Err(GrpcError::Call(CallError::Broken)),
-                Some(Err(_)) => return Err(GrpcError::Call(CallError::Broken)),
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None | Some(Err(_)) => return Poll::Ready(Err(GrpcError::Call(CallError::Broken))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.deframer.push(&data),
                     Err(frame) => self.trailers = frame.into_trailers().ok(),

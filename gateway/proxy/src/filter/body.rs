@@ -3,7 +3,7 @@
 
 //! A body on its way through the plugins that want it, piece by piece.
 
-use super::FilterStreams;
+use super::{FilterStreams, Offered};
 use bytes::{Bytes, BytesMut};
 use gateway_filter_api::{LocalResponse, Outcome, Pause};
 use http::StatusCode;
@@ -46,6 +46,8 @@ struct Piece {
     bytes: BytesMut,
     end: bool,
     pause: Option<Pause>,
+    /// The plugin has seen the piece and asked for the pause.
+    seen: bool,
 }
 
 impl BodyRun {
@@ -76,7 +78,7 @@ impl BodyRun {
     pub(crate) fn start(&mut self, bytes: Bytes, end: bool) {
         // Copies only where another owner holds the same bytes.
         let bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-        self.piece = Some(Piece { next: 0, bytes, end, pause: None });
+        self.piece = Some(Piece { next: 0, bytes, end, pause: None, seen: false });
     }
 
     /// The piece as the plugins left it (perhaps empty, where one keeps it), and whether it is the last.
@@ -90,20 +92,22 @@ impl BodyRun {
         let Self { streams, direction, plugins, piece: place, limit } = self;
         let Some(piece) = place else { return Poll::Ready(Ok((Bytes::new(), false))) };
         while let Some(held) = plugins.get_mut(piece.next) {
-            let outcome = match &mut piece.pause {
-                Some(pause) => {
-                    ready!(Pin::new(pause).poll(context));
-                    piece.pause = None;
-                    streams.on_body(held.at, *direction, &mut piece.bytes, piece.end, true)
-                }
-                None => {
-                    if !held.bytes.is_empty() {
-                        let later = std::mem::replace(&mut piece.bytes, std::mem::take(&mut held.bytes));
-                        piece.bytes.extend_from_slice(&later);
+            if let Some(pause) = &mut piece.pause {
+                ready!(Pin::new(pause).poll(context));
+                piece.pause = None;
+            } else if !held.bytes.is_empty() {
+                let later = std::mem::replace(&mut piece.bytes, std::mem::take(&mut held.bytes));
+                piece.bytes.extend_from_slice(&later);
+            }
+            let outcome =
+                match streams.on_body(held.at, *direction, &mut piece.bytes, (piece.end, piece.seen)) {
+                    Offered::Taken(outcome) => outcome,
+                    Offered::Away(back) => {
+                        piece.pause = Some(back);
+                        continue;
                     }
-                    streams.on_body(held.at, *direction, &mut piece.bytes, piece.end, false)
-                }
-            };
+                };
+            piece.seen = matches!(outcome, Outcome::Pause(_));
             match outcome {
                 Outcome::Pause(pause) => piece.pause = Some(pause),
                 Outcome::Respond(response) => {

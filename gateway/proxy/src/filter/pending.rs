@@ -50,7 +50,7 @@ impl PendingBody {
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.incoming.is_none() && self.whole.is_none()
+        self.incoming.is_none() && self.whole.as_ref().is_none_or(BytesMut::is_empty)
     }
 
     /// Whether it comes piece by piece.
@@ -63,12 +63,22 @@ impl PendingBody {
         self.whole.as_mut()
     }
 
-    /// Reads all of it, `most` bytes at the most.
+    /// Reads all of it, `most` bytes at the most; where there is none, an empty one is made if `even_none`.
     ///
     /// # Errors
     /// 413 above the limit, 408 where it stops, 400 where it breaks off.
-    pub(super) async fn collect(&mut self, limits: &Limits, most: usize) -> Result<(), Failure> {
-        let Some(mut incoming) = self.incoming.take() else { return Ok(()) };
+    pub(super) async fn collect(
+        &mut self,
+        limits: &Limits,
+        most: usize,
+        even_none: bool,
+    ) -> Result<(), Failure> {
+        let Some(mut incoming) = self.incoming.take() else {
+            if even_none {
+                self.whole.get_or_insert_default();
+            }
+            return Ok(());
+        };
         let mut whole = BytesMut::new();
         loop {
             let frame =

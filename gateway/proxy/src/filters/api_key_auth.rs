@@ -3,7 +3,7 @@
 
 //! Clients that show a key, as Envoy's filter takes it.
 
-use super::Counter;
+use super::{Counter, Site};
 use bytes::Bytes;
 use gateway_config::{ApiKeyAuth, ApiKeySource};
 use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome, RequestHead};
@@ -18,6 +18,16 @@ pub(crate) struct Counters {
     pub(crate) allowed: Counter,
     pub(crate) unauthorized: Counter,
     pub(crate) forbidden: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new(site: Site<'_>) -> Self {
+        Self {
+            allowed: site.http("http_api_key_auth_allowed"),
+            unauthorized: site.http("http_api_key_auth_unauthorized"),
+            forbidden: site.http("http_api_key_auth_forbidden"),
+        }
+    }
 }
 
 /// Looks at one request: the route's settings where it has some, else the listener's.

@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Delays and aborts on purpose, as Envoy's fault filter does them.
+//! Delays, aborts and slow answers on purpose, as Envoy's fault filter does them.
 
-use super::Counter;
+use super::{Counter, Site};
 use crate::routing::view;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gateway_config::{FaultAbortKind, FaultInjection, Fraction};
 use gateway_filter_api::{
     FilterContext, HttpFilter, LocalResponse, Outcome, Pause, Phase, RequestHead, ResponseFlags,
@@ -14,12 +14,15 @@ use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const DELAY: &str = "x-envoy-fault-delay-request";
 const DELAY_SHARE: &str = "x-envoy-fault-delay-request-percentage";
 const ABORT: &str = "x-envoy-fault-abort-request";
 const ABORT_GRPC: &str = "x-envoy-fault-abort-grpc-request";
 const ABORT_SHARE: &str = "x-envoy-fault-abort-request-percentage";
+const RATE: &str = "x-envoy-fault-throughput-response";
+const RATE_SHARE: &str = "x-envoy-fault-throughput-response-percentage";
 /// A header can not ask for more.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -28,8 +31,21 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) struct Counters {
     pub(crate) delays_injected: Counter,
     pub(crate) aborts_injected: Counter,
+    pub(crate) rate_limits_injected: Counter,
     pub(crate) faults_overflow: Counter,
     pub(crate) active: Arc<AtomicU32>,
+}
+
+impl Counters {
+    pub(crate) fn new(site: Site<'_>) -> Self {
+        Self {
+            delays_injected: site.http("http_fault_delays_injected"),
+            aborts_injected: site.http("http_fault_aborts_injected"),
+            rate_limits_injected: site.http("http_fault_response_rl_injected"),
+            faults_overflow: site.http("http_fault_faults_overflow"),
+            active: Arc::clone(&site.metrics.active_faults),
+        }
+    }
 }
 
 /// One request.
@@ -38,6 +54,30 @@ pub(crate) struct Inject {
     config: Arc<FaultInjection>,
     counters: Counters,
     active: Option<Active>,
+    pace: Option<Pace>,
+}
+
+/// The pace of an answer's body.
+#[derive(Debug)]
+struct Pace {
+    /// Bytes in a second, above zero.
+    rate: u64,
+    /// When the bytes so far may have gone.
+    free_at: Instant,
+    _active: Active,
+}
+
+impl Pace {
+    /// How long to wait before so many bytes more.
+    fn after(&mut self, bytes: usize) -> Duration {
+        let now = Instant::now();
+        let start = self.free_at.max(now);
+        let nanos =
+            u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(self.rate);
+        let took = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(LONGEST);
+        self.free_at = start + took;
+        self.free_at - now
+    }
 }
 
 /// Counts a fault while it goes on.
@@ -53,7 +93,7 @@ impl Drop for Active {
 impl Inject {
     /// Nothing is decided yet.
     pub(crate) fn new(config: &Arc<FaultInjection>, counters: &Counters) -> Self {
-        Self { config: Arc::clone(config), counters: counters.clone(), active: None }
+        Self { config: Arc::clone(config), counters: counters.clone(), active: None, pace: None }
     }
 
     /// Takes part in the faults that may go on at a time.
@@ -111,6 +151,22 @@ impl Inject {
         }))
     }
 
+    /// Decides about the pace of the answer.
+    fn begin_rate(&mut self, head: &RequestHead) {
+        let Some(limit) = self.config.response_rate else { return };
+        let (rate, share) = match limit.fixed {
+            Some(fixed) => (Some(fixed), limit.share),
+            None => (number(head, RATE), lowered(limit.share, head, RATE_SHARE)),
+        };
+        let Some(rate) = rate.filter(|rate| *rate > 0 && share.accepts(rand::random())) else { return };
+        if !self.begin() {
+            return;
+        }
+        let Some(active) = self.active.take() else { return };
+        self.counters.rate_limits_injected.increment();
+        self.pace = Some(Pace { rate: rate.saturating_mul(1024), free_at: Instant::now(), _active: active });
+    }
+
     fn abort_or_go_on(&mut self, context: &mut FilterContext<'_>) -> Outcome {
         match self.abort(context.request) {
             Some(answer) if self.begin() => {
@@ -133,6 +189,7 @@ impl HttpFilter for Inject {
         if !self.config.headers.iter().all(|header| header.is_match(&view)) {
             return Outcome::Continue;
         }
+        self.begin_rate(context.request);
         match self.delay(context.request) {
             Some(delay) if self.begin() => {
                 self.counters.delays_injected.increment();
@@ -143,12 +200,31 @@ impl HttpFilter for Inject {
         }
     }
 
-    fn on_resume(&mut self, context: &mut FilterContext<'_>, _phase: Phase) -> Outcome {
-        self.abort_or_go_on(context)
+    fn on_resume(&mut self, context: &mut FilterContext<'_>, phase: Phase) -> Outcome {
+        match phase {
+            Phase::RequestHeaders => self.abort_or_go_on(context),
+            _ => Outcome::Continue,
+        }
     }
 
     fn is_finished(&self) -> bool {
-        true
+        self.pace.is_none()
+    }
+
+    fn wants_response_body(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    fn on_response_body(
+        &mut self,
+        _context: &mut FilterContext<'_>,
+        chunk: &mut BytesMut,
+        _end_of_stream: bool,
+    ) -> Outcome {
+        match self.pace.as_mut().filter(|_| !chunk.is_empty()).map(|pace| pace.after(chunk.len())) {
+            Some(wait) => Outcome::Pause(Pause::until(tokio::time::sleep(wait))),
+            None => Outcome::Continue,
+        }
     }
 }
 

@@ -4,13 +4,19 @@
 //! A rate limit that this process keeps alone, over all its workers.
 
 use super::Counter;
+use super::rate_limit::descriptors::{Surroundings, descriptor};
+use super::rate_limit::rules;
+use crate::connection::Connection;
 use crate::format::Values;
 use crate::mutations::{apply_to_request, apply_to_response};
+use crate::routing::Routing;
 use bytes::Bytes;
-use gateway_config::{LocalRateLimit, Taken};
+use gateway_config::{HostRules, LocalRateLimit, RequestDescriptor, Route, Taken, VirtualHost};
 use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome, ResponseFlags, ResponseHead};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -33,21 +39,78 @@ pub(crate) struct Counters {
     pub(crate) ok: Counter,
 }
 
+/// Where a request goes and who sent it.
+#[derive(Debug)]
+struct Place {
+    route: Arc<Route>,
+    host: Arc<VirtualHost>,
+    cluster: Box<str>,
+    client: IpAddr,
+}
+
 /// Looks at one request.
 #[derive(Debug)]
 pub(crate) struct Limit {
     config: Arc<LocalRateLimit>,
     counters: Counters,
-    taken: Option<Taken>,
+    /// Only where descriptors are limited.
+    place: Option<Place>,
+    connection: Rc<Connection>,
+    /// What the bucket said, and the most tokens that it holds.
+    taken: Option<(Taken, u32)>,
 }
 
 impl Limit {
     /// Nothing is taken yet.
-    pub(crate) fn new(config: &Arc<LocalRateLimit>, counters: &Counters) -> Self {
-        Self { config: Arc::clone(config), counters: counters.clone(), taken: None }
+    pub(crate) fn new(
+        config: &Arc<LocalRateLimit>,
+        counters: &Counters,
+        connection: &Rc<Connection>,
+        routing: &Routing<'_>,
+    ) -> Self {
+        let place = (!config.buckets.descriptors.is_empty()).then(|| Place {
+            route: Arc::clone(routing.found.route),
+            host: Arc::clone(routing.found.virtual_host),
+            cluster: routing.chosen.as_ref().map(|chosen| chosen.name().into()).unwrap_or_default(),
+            client: routing.client.address,
+        });
+        Self {
+            config: Arc::clone(config),
+            counters: counters.clone(),
+            place,
+            connection: Rc::clone(connection),
+            taken: None,
+        }
     }
 
-    fn refuse(&self, context: &FilterContext<'_>, taken: Taken) -> Box<LocalResponse> {
+    /// What the rules say of the request.
+    fn descriptors(&self, context: &FilterContext<'_>) -> Vec<RequestDescriptor> {
+        let Some(Place { route, host, cluster, client }) = &self.place else { return Vec::new() };
+        let surroundings = Surroundings { cluster, client: *client };
+        let config = &self.config;
+        // A route's own word counts where the filter says nothing else.
+        let host_rules = Some(config.host_rules).filter(|rules| *rules != HostRules::Override);
+        rules((route, host), &config.rules, host_rules, config.stage)
+            .into_iter()
+            .filter_map(|rule| descriptor(rule, context, surroundings))
+            .map(|descriptor| {
+                let entries =
+                    descriptor.entries.into_iter().map(|entry| (entry.key.into(), entry.value.into()));
+                (entries.collect(), descriptor.hits_addend.map_or(1, |hits| hits.value))
+            })
+            .collect()
+    }
+
+    fn take(&self, context: &FilterContext<'_>) -> Option<(Taken, u32)> {
+        let descriptors = self.descriptors(context);
+        let now = START.elapsed();
+        match self.config.per_connection {
+            true => self.connection.own_buckets(&self.config.buckets).take(&descriptors, now),
+            false => self.config.buckets.take(&descriptors, now),
+        }
+    }
+
+    fn refuse(&self, context: &FilterContext<'_>, (taken, most): (Taken, u32)) -> Box<LocalResponse> {
         let mut head = ResponseHead { status: self.config.status, headers: HeaderMap::new() };
         let values = Values {
             status: Some(self.config.status),
@@ -59,7 +122,7 @@ impl Limit {
         if self.config.retry_after {
             head.headers.insert(RETRY_AFTER, HeaderValue::from(seconds(taken)));
         }
-        self.tell(&mut head.headers, taken);
+        self.tell(&mut head.headers, (taken, most));
         Box::new(LocalResponse {
             headers: head.headers,
             body: Bytes::from_static(b"local_rate_limited"),
@@ -68,11 +131,11 @@ impl Limit {
         })
     }
 
-    fn tell(&self, headers: &mut HeaderMap, taken: Taken) {
-        let Some(bucket) = self.config.bucket.as_ref().filter(|_| self.config.rate_limit_headers) else {
+    fn tell(&self, headers: &mut HeaderMap, (taken, most): (Taken, u32)) {
+        if !self.config.rate_limit_headers {
             return;
-        };
-        headers.insert(LIMIT.clone(), HeaderValue::from(bucket.max_tokens()));
+        }
+        headers.insert(LIMIT.clone(), HeaderValue::from(most));
         headers.insert(REMAINING.clone(), HeaderValue::from(taken.remaining));
         headers.insert(RESET.clone(), HeaderValue::from(seconds(taken)));
     }
@@ -80,17 +143,18 @@ impl Limit {
 
 impl HttpFilter for Limit {
     fn on_request_headers(&mut self, context: &mut FilterContext<'_>, _end_of_stream: bool) -> Outcome {
-        let Some(bucket) = &self.config.bucket else { return Outcome::Continue };
-        if !self.config.enabled.accepts(rand::random()) {
+        if self.config.buckets.is_empty() || !self.config.enabled.accepts(rand::random()) {
             return Outcome::Continue;
         }
         self.counters.enabled.increment();
-        let taken = bucket.take(START.elapsed());
-        if taken.allowed {
-            self.counters.ok.increment();
-            self.taken = Some(taken);
-            return Outcome::Continue;
-        }
+        let taken = match self.take(context) {
+            Some(taken) if !taken.0.allowed => taken,
+            taken => {
+                self.counters.ok.increment();
+                self.taken = taken;
+                return Outcome::Continue;
+            }
+        };
         self.counters.rate_limited.increment();
         if !self.config.enforced.accepts(rand::random()) {
             let values = Values {

@@ -4,7 +4,7 @@
 //! Rate limits that a service keeps for many gateways.
 
 mod answer;
-mod descriptors;
+pub(super) mod descriptors;
 
 use super::awaited::Awaited;
 use super::{Counter, Site};
@@ -105,25 +105,10 @@ pub(crate) struct Limit {
 impl Limit {
     /// The rules that count for this route.
     fn rules(&self) -> Vec<&RateLimitRule> {
-        let Action::Forward(forward) = &self.route.action else { return Vec::new() };
         let own = self.own.as_ref().filter(|own| !own.rules.is_empty());
         let instead = own.map_or(&self.place.config.rules, |own| &own.rules);
-        if !instead.is_empty() {
-            return instead.iter().collect();
-        }
-        let host_rules = match &self.own {
-            Some(own) => own.host_rules,
-            None if forward.include_host_rate_limits => HostRules::Include,
-            None => HostRules::Override,
-        };
-        let with_host = match host_rules {
-            HostRules::Override => forward.rate_limits.is_empty(),
-            HostRules::Include => true,
-            HostRules::Ignore => false,
-        };
-        let host = self.host.rate_limits.iter().filter(|_| with_host);
-        let stage = self.place.config.stage;
-        forward.rate_limits.iter().chain(host).filter(|rule| rule.stage == stage).collect()
+        let host_rules = self.own.as_ref().map(|own| own.host_rules);
+        rules((&self.route, &self.host), instead, host_rules, self.place.config.stage)
     }
 
     /// The question; none where no rule fits.
@@ -180,6 +165,27 @@ impl Limit {
             ..LocalResponse::new(config.status, "request_rate_limited")
         }))
     }
+}
+
+/// The rules of a stage that count for a route: `instead` of all others where there are such.
+pub(super) fn rules<'a>(
+    (route, host): (&'a Route, &'a VirtualHost),
+    instead: &'a [RateLimitRule],
+    host_rules: Option<HostRules>,
+    stage: u32,
+) -> Vec<&'a RateLimitRule> {
+    let Action::Forward(forward) = &route.action else { return Vec::new() };
+    if !instead.is_empty() {
+        return instead.iter().collect();
+    }
+    let with_host = match host_rules {
+        Some(HostRules::Include) => true,
+        None if forward.include_host_rate_limits => true,
+        Some(HostRules::Override) | None => forward.rate_limits.is_empty(),
+        Some(HostRules::Ignore) => false,
+    };
+    let host = host.rate_limits.iter().filter(|_| with_host);
+    forward.rate_limits.iter().chain(host).filter(|rule| rule.stage == stage).collect()
 }
 
 /// Headers as the service gives them: each is one more value.

@@ -3,7 +3,7 @@
 
 //! Access rules: who may do what, as Envoy's RBAC filter decides it.
 
-use super::Counter;
+use super::{Counter, Site};
 use crate::routing::{Routing, view};
 use bytes::Bytes;
 use gateway_config::{
@@ -25,6 +25,17 @@ pub(crate) struct Counters {
     pub(crate) denied: Counter,
     pub(crate) shadow_allowed: Counter,
     pub(crate) shadow_denied: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new(site: Site<'_>) -> Self {
+        Self {
+            allowed: site.http("http_rbac_allowed"),
+            denied: site.http("http_rbac_denied"),
+            shadow_allowed: site.http("http_rbac_shadow_allowed"),
+            shadow_denied: site.http("http_rbac_shadow_denied"),
+        }
+    }
 }
 
 /// Looks at one request.

@@ -6,9 +6,9 @@
 use crate::decode::route_match::header_matcher;
 use crate::decode::strings::percent;
 use crate::decode::{Fault, Scope, fields, number};
-use crate::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection, Fraction};
+use crate::{FaultAbort, FaultAbortKind, FaultDelay, FaultInjection, FaultRate, Fraction};
 use gateway_xds_api::pb::envoy::extensions::filters::common::fault::v3::{
-    self as common, fault_delay::FaultDelaySecifier,
+    self as common, fault_delay::FaultDelaySecifier, fault_rate_limit::LimitType,
 };
 use gateway_xds_api::pb::envoy::extensions::filters::http::fault::v3::{self as pb, fault_abort::ErrorType};
 use gateway_xds_api::pb::google::protobuf::Any;
@@ -21,8 +21,8 @@ const NONE: Fraction = Fraction { numerator: 0, denominator: 100 };
 pub(crate) fn faults(scope: &mut Scope, any: &Any) -> Result<FaultInjection, Fault> {
     let message: pb::HttpFault = unpack(any).map_err(|error| scope.fault(error))?;
     fields!(scope, message => pb::HttpFault {
-        use { delay, abort, headers, max_active_faults, upstream_cluster, downstream_nodes }
-        warn { response_rate_limit, filter_metadata }
+        use { delay, abort, response_rate_limit, headers, max_active_faults, upstream_cluster, downstream_nodes }
+        warn { filter_metadata }
         quiet {
             delay_percent_runtime, abort_percent_runtime, delay_duration_runtime, abort_http_status_runtime, max_active_faults_runtime,
             response_rate_limit_percent_runtime, abort_grpc_status_runtime, disable_downstream_cluster_stats,
@@ -38,6 +38,9 @@ pub(crate) fn faults(scope: &mut Scope, any: &Any) -> Result<FaultInjection, Fau
     Ok(FaultInjection {
         delay: delay.map(|delay| scope.at("delay", |scope| self::delay(scope, delay))).transpose()?,
         abort: abort.map(|abort| scope.at("abort", |scope| self::abort(scope, abort))).transpose()?,
+        response_rate: response_rate_limit
+            .map(|limit| scope.at("response_rate_limit", |scope| rate(scope, limit)))
+            .transpose()?,
         headers: scope.each("headers", headers, header_matcher)?.into(),
         max_active: number(max_active_faults),
     })
@@ -53,6 +56,18 @@ fn delay(scope: &mut Scope, delay: common::FaultDelay) -> Result<FaultDelay, Fau
         return Err(scope.field_fault("fixed_delay", "must be above zero"));
     }
     Ok(FaultDelay { fixed, share: share(scope, percentage)? })
+}
+
+fn rate(scope: &mut Scope, limit: common::FaultRateLimit) -> Result<FaultRate, Fault> {
+    let common::FaultRateLimit { percentage, limit_type } = limit;
+    let fixed = match scope.required("limit_type", limit_type)? {
+        LimitType::FixedLimit(fixed) if fixed.limit_kbps == 0 => {
+            return Err(scope.field_fault("fixed_limit.limit_kbps", "must be above zero"));
+        }
+        LimitType::FixedLimit(fixed) => Some(fixed.limit_kbps),
+        LimitType::HeaderLimit(_) => None,
+    };
+    Ok(FaultRate { fixed, share: share(scope, percentage)? })
 }
 
 fn abort(scope: &mut Scope, abort: pb::FaultAbort) -> Result<FaultAbort, Fault> {

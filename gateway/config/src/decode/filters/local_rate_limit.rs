@@ -4,17 +4,27 @@
 //! Decodes the local rate limit filter.
 
 use crate::decode::headers::addition;
+use crate::decode::rate_limit::rules;
 use crate::decode::strings::fraction;
-use crate::decode::{Fault, Scope, fields};
+use crate::decode::{Fault, Scope, fields, number, truth};
+use crate::filters::{HostRules, LocalBuckets, LocalDescriptor};
 use crate::{Fraction, HeaderMutations, LocalRateLimit, TokenBucket};
 use gateway_xds_api::pb::envoy::config::core::v3::{HeaderValueOption, RuntimeFractionalPercent};
-use gateway_xds_api::pb::envoy::extensions::common::ratelimit::v3::XRateLimitHeadersRfcVersion;
+use gateway_xds_api::pb::envoy::extensions::common::ratelimit::v3::{
+    LocalRateLimitDescriptor, VhRateLimitsOptions, XRateLimitHeadersRfcVersion,
+};
 use gateway_xds_api::pb::envoy::extensions::filters::http::local_ratelimit::v3 as pb;
 use gateway_xds_api::pb::envoy::r#type::v3 as kinds;
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
 use http::StatusCode;
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// More buckets for values that clients choose are refused.
+const MOST_DYNAMIC: usize = 100_000;
 
 /// Buckets that fill faster would wake for nothing; Envoy refuses them too.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
@@ -25,21 +35,24 @@ pub(crate) fn limit(scope: &mut Scope, any: &Any) -> Result<LocalRateLimit, Faul
     fields!(scope, message => pb::LocalRateLimit {
         use {
             stat_prefix, status, token_bucket, filter_enabled, filter_enforced, request_headers_to_add_when_not_enforced,
-            response_headers_to_add, descriptors, local_rate_limit_per_downstream_connection, local_cluster_rate_limit,
-            enable_x_ratelimit_headers, rate_limited_as_resource_exhausted, enable_retry_after_header, rate_limits,
+            response_headers_to_add, descriptors, stage, local_rate_limit_per_downstream_connection, local_cluster_rate_limit,
+            enable_x_ratelimit_headers, vh_rate_limits, always_consume_default_token_bucket, rate_limited_as_resource_exhausted,
+            rate_limits, max_dynamic_descriptors, enable_retry_after_header,
         }
         warn { }
-        quiet { stage, vh_rate_limits, always_consume_default_token_bucket, max_dynamic_descriptors }
+        quiet { }
     });
-    // Left out, each of these would let through what was meant to be limited.
-    let unsupported = [
-        ("descriptors", !descriptors.is_empty()),
-        ("rate_limits", !rate_limits.is_empty()),
-        ("local_rate_limit_per_downstream_connection", local_rate_limit_per_downstream_connection),
-        ("local_cluster_rate_limit", local_cluster_rate_limit.is_some()),
-    ];
-    if let Some((field, _)) = unsupported.into_iter().find(|(_, set)| *set) {
-        return Err(scope.field_fault(field, "is not supported; limit with token_bucket"));
+    // Left out, it would let through what was meant to be limited.
+    if local_cluster_rate_limit.is_some() {
+        return Err(
+            scope.field_fault("local_cluster_rate_limit", "is not supported; limit with token_bucket")
+        );
+    }
+    let most = number(max_dynamic_descriptors).unwrap_or(20);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if !(1..=MOST_DYNAMIC).contains(&most) {
+        let message = format_args!("must be from 1 to {MOST_DYNAMIC}");
+        return Err(scope.field_fault("max_dynamic_descriptors", message));
     }
     if stat_prefix.is_empty() {
         return Err(scope.field_fault("stat_prefix", "is empty"));
@@ -56,9 +69,22 @@ pub(crate) fn limit(scope: &mut Scope, any: &Any) -> Result<LocalRateLimit, Faul
     Ok(LocalRateLimit {
         stat_prefix: stat_prefix.into(),
         status,
-        bucket: token_bucket
-            .map(|bucket| scope.at("token_bucket", |scope| self::bucket(scope, bucket)))
-            .transpose()?,
+        buckets: Arc::new(LocalBuckets {
+            default: token_bucket
+                .map(|bucket| scope.at("token_bucket", |scope| self::bucket(scope, bucket)))
+                .transpose()?,
+            always_default: truth(always_consume_default_token_bucket, true),
+            descriptors: self::descriptors(scope, descriptors, most)?,
+        }),
+        per_connection: local_rate_limit_per_downstream_connection,
+        stage,
+        host_rules: match VhRateLimitsOptions::try_from(vh_rate_limits) {
+            Ok(VhRateLimitsOptions::Override) => HostRules::Override,
+            Ok(VhRateLimitsOptions::Include) => HostRules::Include,
+            Ok(VhRateLimitsOptions::Ignore) => HostRules::Ignore,
+            Err(_) => return Err(scope.field_fault("vh_rate_limits", "is not known")),
+        },
+        rules: rules(scope, rate_limits)?,
         enabled: share(scope, "filter_enabled", filter_enabled)?,
         enforced: share(scope, "filter_enforced", filter_enforced)?,
         response_headers: headers(scope, "response_headers_to_add", response_headers_to_add)?,
@@ -72,6 +98,30 @@ pub(crate) fn limit(scope: &mut Scope, any: &Any) -> Result<LocalRateLimit, Faul
         retry_after: enable_retry_after_header,
         resource_exhausted: rate_limited_as_resource_exhausted,
     })
+}
+
+fn descriptors(
+    scope: &mut Scope,
+    descriptors: Vec<LocalRateLimitDescriptor>,
+    most: usize,
+) -> Result<Box<[LocalDescriptor]>, Fault> {
+    let mut decoded = scope.each("descriptors", descriptors, |scope, descriptor| {
+        let LocalRateLimitDescriptor { entries, token_bucket, shadow_mode } = descriptor;
+        if entries.is_empty() || entries.iter().any(|entry| entry.key.is_empty()) {
+            return Err(scope.field_fault("entries", "is empty, or has an entry without a key"));
+        }
+        let open = |value: String| Some(value).filter(|value| !value.is_empty()).map(Into::into);
+        let entries = entries.into_iter().map(|entry| (entry.key.into(), open(entry.value))).collect();
+        let tokens = scope.required("token_bucket", token_bucket)?;
+        let bucket = scope.at("token_bucket", |scope| bucket(scope, tokens))?;
+        Ok((bucket.nanos_per_token(), LocalDescriptor::new(entries, bucket, shadow_mode, most)))
+    })?;
+    let mut seen = HashSet::new();
+    if decoded.iter().any(|(_, descriptor)| !seen.insert(descriptor.entries())) {
+        return Err(scope.field_fault("descriptors", "has the same entries twice"));
+    }
+    decoded.sort_by_key(|(slowness, _)| Reverse(*slowness));
+    Ok(decoded.into_iter().map(|(_, descriptor)| descriptor).collect())
 }
 
 /// A bucket of tokens.

@@ -16,13 +16,13 @@ use std::net::IpAddr;
 
 /// What entries read beside the request itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings<'a> {
-    pub(super) cluster: &'a str,
-    pub(super) client: IpAddr,
+pub(in crate::filters) struct Surroundings<'a> {
+    pub(in crate::filters) cluster: &'a str,
+    pub(in crate::filters) client: IpAddr,
 }
 
 /// The descriptor of a rule; none where one of its actions does not fit.
-pub(super) fn descriptor(
+pub(in crate::filters) fn descriptor(
     rule: &RateLimitRule,
     context: &FilterContext<'_>,
     surroundings: Surroundings<'_>,
