@@ -147,16 +147,9 @@ pub(crate) fn is_grpc(head: &RequestHead) -> bool {
 }
 
 impl Answer<'_> {
-    /// Trailers-only, with the status that Envoy maps an HTTP status to (gRPC, `http-grpc-status-mapping`) where none is given.
+    /// Trailers-only, with the status that Envoy maps an HTTP status to where none is given.
     pub(crate) fn become_grpc(&mut self, status: Option<u32>) {
-        let code = status.unwrap_or(match self.head.status.as_u16() {
-            400 => 13,
-            401 => 16,
-            403 => 7,
-            404 => 12,
-            429 | 502..=504 => 14,
-            _ => 2,
-        });
+        let code = status.unwrap_or_else(|| grpc_status_of(self.head.status));
         let headers = &mut self.head.headers;
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -170,8 +163,20 @@ impl Answer<'_> {
     }
 }
 
+/// The gRPC status that stands for an HTTP status (gRPC, `http-grpc-status-mapping`).
+pub(crate) fn grpc_status_of(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
 /// A text for `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
-fn percent_encoded(text: &[u8]) -> String {
+pub(crate) fn percent_encoded(text: &[u8]) -> String {
     text.iter().fold(String::with_capacity(text.len()), |mut out, &byte| {
         match byte {
             b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),

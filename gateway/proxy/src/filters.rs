@@ -19,6 +19,7 @@ mod fault;
 mod grpc_web;
 mod header_mutation;
 mod health_check;
+mod joined;
 mod jwt_authn;
 mod local_rate_limit;
 mod oauth2;

@@ -4,6 +4,7 @@
 //! Configurations and requests made by chance from a seed; each family stresses one part.
 
 mod connection;
+mod filters;
 mod mutation;
 mod retry;
 mod routing;
@@ -14,8 +15,20 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
-/// Makes `count` cases.
+/// Of so many cases one more is of filters.
+const FILTERS: usize = 5;
+
+/// Makes `count` cases, and some more of filters.
 pub(crate) fn all(seed: u64, count: usize) -> anyhow::Result<Vec<Case>> {
+    let filters = (0..count / FILTERS).map(|index| {
+        let mut chance = Chance(StdRng::seed_from_u64(seed.wrapping_add((count + index) as u64)));
+        let mut made = filters::case(&mut chance);
+        let name =
+            made["filters"][0]["name"].as_str().and_then(|name| name.rsplit('.').next()).unwrap_or_default();
+        let name = format!("filter-{name}-{index}");
+        made["name"] = Value::String(name.clone());
+        serde_json::from_value(made).with_context(|| name)
+    });
     (0..count)
         .map(|index| {
             // Its own source for each, so that one family's change leaves the others as they are.
@@ -30,6 +43,7 @@ pub(crate) fn all(seed: u64, count: usize) -> anyhow::Result<Vec<Case>> {
             made["name"] = Value::String(format!("{family}-{index}"));
             serde_json::from_value(made).with_context(|| format!("{family}-{index}"))
         })
+        .chain(filters)
         .collect()
 }
 

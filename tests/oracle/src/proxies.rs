@@ -117,7 +117,7 @@ fn gateway(folder: &Path, address: IpAddr, ads: SocketAddr, program: &Path) -> a
         std::fs::remove_dir_all(&state)?;
     }
     let bootstrap = json!({
-        "controlPlane": {"address": ads.to_string(), "plaintext": true, "node": {"id": "ours"}},
+        "controlPlane": {"address": ads.to_string(), "plaintext": true, "node": {"id": "ours", "cluster": "oracle"}},
         "stateDir": state,
         "admin": format!("{address}:{ADMIN_PORT}"),
         "readiness": format!("{address}:19021"),

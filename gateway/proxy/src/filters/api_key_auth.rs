@@ -3,11 +3,12 @@
 
 //! Clients that show a key, as Envoy's filter takes it.
 
+use super::joined::joined;
 use super::{Counter, Site};
 use bytes::Bytes;
 use gateway_config::{ApiKeyAuth, ApiKeySource};
 use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome, RequestHead};
-use http::header::COOKIE;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderValue, StatusCode};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -62,8 +63,7 @@ impl HttpFilter for CheckKey {
     fn on_request_headers(&mut self, context: &mut FilterContext<'_>, _end_of_stream: bool) -> Outcome {
         const FAILED: &str = "Client authentication failed.";
         let sources = self.setting(|all| &all.sources, |sources| !sources.is_empty());
-        let found = sources.iter().find_map(|source| Some((source, key(source, context.request)?)));
-        let Some((source, key)) = found else {
+        let Some(key) = sources.iter().find_map(|source| key(source, context.request)) else {
             return self.refuse(StatusCode::UNAUTHORIZED, FAILED, "missing_api_key");
         };
         let credentials = self.setting(|all| &all.credentials, |credentials| !credentials.is_empty());
@@ -79,9 +79,9 @@ impl HttpFilter for CheckKey {
             self.route.as_deref().filter(|route| route.forward_client.is_some() || route.hide_credentials);
         let forwarding = own.unwrap_or(&self.listener);
         let told = forwarding.forward_client.clone().zip(HeaderValue::from_str(client).ok());
-        let hidden = forwarding.hide_credentials.then(|| source.clone());
-        if let Some(source) = hidden {
-            hide(&source, context.request);
+        if forwarding.hide_credentials {
+            // All of them: another place may have a key too.
+            sources.iter().for_each(|source| hide(source, context.request));
         }
         if let Some((name, value)) = told {
             context.request.headers.insert(name, value);
@@ -99,9 +99,14 @@ impl HttpFilter for CheckKey {
 fn key<'a>(source: &ApiKeySource, head: &'a RequestHead) -> Option<Cow<'a, str>> {
     let found = match source {
         ApiKeySource::Header(name) => {
-            let value = head.headers.get(name)?.to_str().ok()?;
+            // A header that is there twice has one key at the most.
+            let value = match name == AUTHORIZATION {
+                true => joined(&head.headers, name)?,
+                false => Cow::Borrowed(head.headers.get(name)?.as_bytes()),
+            };
+            let value = String::from_utf8(value.into_owned()).ok()?;
             let bearer = value.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "));
-            Cow::Borrowed(if bearer { value[7..].trim_start() } else { value })
+            Cow::Owned(if bearer { value[7..].trim_start().to_owned() } else { value })
         }
         ApiKeySource::Query(name) => {
             let query = head.path.query()?;

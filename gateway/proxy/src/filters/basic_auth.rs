@@ -4,6 +4,7 @@
 //! Clients that show a name and a password (RFC 7617), as Envoy's filter takes them.
 
 use super::Counter;
+use super::joined::joined;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -68,8 +69,7 @@ impl HttpFilter for CheckUser {
     fn on_request_headers(&mut self, context: &mut FilterContext<'_>, _end_of_stream: bool) -> Outcome {
         let name = self.config.header.as_ref().unwrap_or(&AUTHORIZATION);
         let head = &*context.request;
-        let Some(value) = head.headers.get(name).map(HeaderValue::as_bytes).filter(|value| !value.is_empty())
-        else {
+        let Some(value) = joined(&head.headers, name).filter(|value| !value.is_empty()) else {
             if self.config.allow_missing {
                 self.counters.allowed.increment();
                 return Outcome::Continue;

@@ -4,11 +4,13 @@
 //! Refuses requests that another site made a browser send: what changes something must come from a known origin.
 
 use super::Counter;
+use super::joined::joined;
 use bytes::Bytes;
 use gateway_config::CsrfPolicy;
 use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome, RequestHead};
 use http::header::{ORIGIN, REFERER};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The filter's numbers on one worker.
@@ -40,8 +42,8 @@ impl HttpFilter for Csrf {
             self.counters.missing_source_origin.increment();
             return refuse_where(enforced);
         };
-        let known = source == head.authority.as_bytes()
-            || self.policy.additional_origins.iter().any(|origin| origin.is_match(source));
+        let known = *source == *head.authority.as_bytes()
+            || self.policy.additional_origins.iter().any(|origin| origin.is_match(&source));
         if known {
             self.counters.request_valid.increment();
             return Outcome::Continue;
@@ -66,10 +68,14 @@ fn refuse_where(enforced: bool) -> Outcome {
 }
 
 /// Host and port of the URL in a header; what is no URL counts as it stands.
-fn origin_of<'a>(head: &'a RequestHead, name: &HeaderName) -> Option<&'a [u8]> {
-    let value = head.headers.get(name).map(HeaderValue::as_bytes).filter(|value| !value.is_empty())?;
-    let rest = value.strip_prefix(b"http://").or_else(|| value.strip_prefix(b"https://"));
-    let Some(rest) = rest else { return Some(value) };
-    let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
-    Some(&rest[..end])
+fn origin_of<'a>(head: &'a RequestHead, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let value = joined(&head.headers, name).filter(|value| !value.is_empty())?;
+    let start = [&b"http://"[..], b"https://"].into_iter().find(|scheme| value.starts_with(scheme));
+    let Some(start) = start.map(|scheme| scheme.len()) else { return Some(value) };
+    let rest = &value[start..];
+    let end = start + rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    Some(match value {
+        Cow::Borrowed(value) => Cow::Borrowed(&value[start..end]),
+        Cow::Owned(value) => Cow::Owned(value[start..end].to_vec()),
+    })
 }

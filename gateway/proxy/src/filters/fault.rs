@@ -140,7 +140,7 @@ impl Inject {
         }
         let (status, grpc_status) = match kind {
             FaultAbortKind::Http(status) => (status, None),
-            FaultAbortKind::Grpc(status) => (http_status_of(status), Some(status)),
+            FaultAbortKind::Grpc(status) => (StatusCode::OK, Some(status)),
             FaultAbortKind::Header => return None,
         };
         let body = if abort.body.is_empty() { "fault filter abort" } else { &*abort.body };
@@ -237,23 +237,5 @@ fn lowered(share: Fraction, head: &RequestHead, name: &str) -> Fraction {
     match number::<u32>(head, name) {
         Some(numerator) => Fraction { numerator: numerator.min(share.numerator), ..share },
         None => share,
-    }
-}
-
-/// The HTTP status for clients that do not speak gRPC (Envoy, `Grpc::Utility::grpcToHttpStatus`).
-fn http_status_of(grpc: u32) -> StatusCode {
-    match grpc {
-        0 => StatusCode::OK,
-        1 => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        3 | 9 | 11 => StatusCode::BAD_REQUEST,
-        4 => StatusCode::GATEWAY_TIMEOUT,
-        5 => StatusCode::NOT_FOUND,
-        6 | 10 => StatusCode::CONFLICT,
-        7 => StatusCode::FORBIDDEN,
-        8 => StatusCode::TOO_MANY_REQUESTS,
-        12 => StatusCode::NOT_IMPLEMENTED,
-        14 => StatusCode::SERVICE_UNAVAILABLE,
-        16 => StatusCode::UNAUTHORIZED,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

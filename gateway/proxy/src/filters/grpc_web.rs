@@ -3,16 +3,21 @@
 
 //! gRPC-Web: browsers' calls as gRPC, answers with their trailers in the body (gRPC, "PROTOCOL-WEB").
 
+use crate::answer::{grpc_status_of, percent_encoded};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, BytesMut};
-use gateway_filter_api::{FilterContext, HttpFilter, Outcome};
+use bytes::{BufMut, Bytes, BytesMut};
+use gateway_filter_api::{FilterContext, HttpFilter, LocalResponse, Outcome};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The flag of a frame that carries trailers.
 const TRAILERS: u8 = 0x80;
+/// As much of another server's body as a message repeats.
+const MOST_FOREIGN: usize = 16 * 1024;
 static ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// One call.
 #[derive(Debug, Default)]
@@ -27,6 +32,8 @@ pub(crate) struct GrpcWeb {
     rest: Vec<u8>,
     /// The answer's body is framed as gRPC.
     framed: bool,
+    /// The answer is none of gRPC: its body becomes the message of a status.
+    foreign: bool,
 }
 
 impl HttpFilter for GrpcWeb {
@@ -46,10 +53,8 @@ impl HttpFilter for GrpcWeb {
         self.text_response = kind(headers, ACCEPT) == Some(true);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(ACCEPT_ENCODING.clone(), HeaderValue::from_static("identity,deflate,gzip"));
-        if text {
-            headers.remove(CONTENT_LENGTH);
-        }
+        headers.entry(&ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        headers.remove(CONTENT_LENGTH);
         Outcome::Continue
     }
 
@@ -76,10 +81,10 @@ impl HttpFilter for GrpcWeb {
             match STANDARD.decode(group) {
                 Ok(bytes) => decoded.put_slice(&bytes),
                 Err(_) => {
-                    return Outcome::Respond(Box::new(gateway_filter_api::LocalResponse::new(
-                        http::StatusCode::BAD_REQUEST,
-                        "grpc_base_64_decode_failed",
-                    )));
+                    return Outcome::Respond(Box::new(LocalResponse {
+                        body: Bytes::from_static(b"Bad gRPC-web request, invalid base64 data."),
+                        ..LocalResponse::new(StatusCode::BAD_REQUEST, "grpc_base_64_decode_failed")
+                    }));
                 }
             }
         }
@@ -90,26 +95,19 @@ impl HttpFilter for GrpcWeb {
 
     fn on_response_headers(&mut self, context: &mut FilterContext<'_>, end_of_stream: bool) -> Outcome {
         let Some(response) = &mut context.response else { return Outcome::Continue };
-        let grpc = response
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        if !grpc {
-            // An answer of something else than a gRPC server goes on as it is.
-            return Outcome::Continue;
-        }
+        let kind = response.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let grpc = response.status == StatusCode::OK && kind.starts_with(b"application/grpc");
         let kind =
             if self.text_response { "application/grpc-web-text+proto" } else { "application/grpc-web+proto" };
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        if !end_of_stream {
-            self.framed = true;
-            response.headers.remove(CONTENT_LENGTH);
-        }
-        Outcome::Continue
+        response.headers.remove(CONTENT_LENGTH);
+        self.framed = grpc && !end_of_stream;
+        self.foreign = !grpc && !end_of_stream;
+        if self.foreign { Outcome::Buffer } else { Outcome::Continue }
     }
 
     fn wants_response_body(&self) -> bool {
-        self.framed
+        self.framed || self.foreign
     }
 
     fn on_response_body(
@@ -118,6 +116,9 @@ impl HttpFilter for GrpcWeb {
         chunk: &mut BytesMut,
         end_of_stream: bool,
     ) -> Outcome {
+        if self.foreign {
+            return self.tell(context, chunk, end_of_stream);
+        }
         if end_of_stream && let Some(trailers) = &mut context.trailers {
             frame(trailers, chunk);
             trailers.clear();
@@ -125,6 +126,25 @@ impl HttpFilter for GrpcWeb {
         if self.text_response && !chunk.is_empty() {
             *chunk = BytesMut::from(STANDARD.encode(&*chunk).as_bytes());
         }
+        Outcome::Continue
+    }
+}
+
+impl GrpcWeb {
+    /// A browser's client sees of such an answer what its status says.
+    fn tell(&self, context: &mut FilterContext<'_>, chunk: &mut BytesMut, end_of_stream: bool) -> Outcome {
+        if !end_of_stream {
+            return Outcome::Buffer;
+        }
+        chunk.truncate(MOST_FOREIGN);
+        if let Some(response) = &mut context.response {
+            let status = HeaderValue::from(grpc_status_of(response.status));
+            response.headers.insert(GRPC_STATUS.clone(), status);
+            if let Ok(message) = HeaderValue::try_from(percent_encoded(chunk)) {
+                response.headers.insert(GRPC_MESSAGE.clone(), message);
+            }
+        }
+        chunk.clear();
         Outcome::Continue
     }
 }

@@ -106,6 +106,7 @@ async fn a_key_opens_from_each_place_and_can_be_hidden() {
         ("/?a=1&key=k1&b=2", &[], "GET /?a=1&b=2 HTTP/1.1"),
         ("/?key=k1", &[], "GET / HTTP/1.1"),
         ("/", &[("cookie", "a=1; key=k1; b=2")], "GET / HTTP/1.1"),
+        ("/?key=k1", &[("x-key", "k1"), ("cookie", "key=k1")], "GET / HTTP/1.1"),
     ] {
         let answer = ask(&gateway, target, headers).await;
         assert_eq!(answer.lines("GET"), [first], "{target} {headers:?}: {}", answer.body);
@@ -122,7 +123,7 @@ async fn a_key_opens_from_each_place_and_can_be_hidden() {
         let answer = ask(&gateway, target, headers).await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, body), "{target}");
     }
-    assert_eq!(origin.count(), 6);
+    assert_eq!(origin.count(), 7);
     assert_eq!(gateway.metric("envoy_http_api_key_auth_unauthorized", ""), 3);
     assert_eq!(gateway.metric("envoy_http_api_key_auth_forbidden", ""), 1);
 }

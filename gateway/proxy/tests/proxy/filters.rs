@@ -280,10 +280,12 @@ async fn a_fault_by_header_is_taken_from_inner_proxies() {
     let asks = [("x-envoy-fault-abort-grpc-request", "5"), ("content-type", "application/grpc")];
     let answer = send(&gateway, Method::POST, "/", &asks).await;
     assert_eq!(answer.header("grpc-status"), Some("5"));
+    let plain = send(&gateway, Method::GET, "/", &asks[..1]).await;
+    assert_eq!((plain.status, plain.body.as_str()), (StatusCode::OK, "fault filter abort"));
     let less = [("x-envoy-fault-abort-request", "418"), ("x-envoy-fault-abort-request-percentage", "0")];
     // There is no such cluster: the request went on.
     assert_eq!(send(&gateway, Method::GET, "/", &less).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(gateway.metric("envoy_http_fault_aborts_injected", ""), 2);
+    assert_eq!(gateway.metric("envoy_http_fault_aborts_injected", ""), 3);
 }
 
 #[tokio::test]
@@ -301,6 +303,7 @@ async fn foreign_origins_change_nothing() {
         (Method::PUT, vec![("referer", "http://friend.example/page?x")], 200),
         (Method::DELETE, vec![("origin", "null")], 403),
         (Method::PATCH, vec![], 403),
+        (Method::POST, vec![("origin", "https://a.example"), ("origin", "https://evil.example")], 403),
     ] {
         let answer = send(&gateway, method.clone(), "/", &headers).await;
         assert_eq!(answer.status.as_u16(), expected, "{method} {headers:?}");
@@ -309,7 +312,7 @@ async fn foreign_origins_change_nothing() {
         }
     }
     assert_eq!(origin.count(), 3);
-    assert_eq!(gateway.metric("envoy_http_csrf_request_invalid", ""), 2);
+    assert_eq!(gateway.metric("envoy_http_csrf_request_invalid", ""), 3);
     assert_eq!(gateway.metric("envoy_http_csrf_missing_source_origin", ""), 1);
 }
 

@@ -72,13 +72,15 @@ async fn both_forms_reach_a_grpc_server_and_get_its_trailers() {
 }
 
 #[tokio::test]
-async fn what_is_no_grpc_goes_on_as_it_is() {
+async fn what_is_no_grpc_becomes_a_status() {
     let web = Origin::echo().await;
     let gateway = Gateway::listening(&listening("web"), vec![cluster("web", &[web.address])]).await;
     let (_, body) = call(&gateway, "application/json", b"{}".to_vec()).await;
     assert!(String::from_utf8(body).unwrap().contains("content-type: application/json"));
-    let (headers, _) = call(&gateway, "application/grpc-web", MESSAGE.to_vec()).await;
-    assert!(!headers.contains_key("content-type"), "the server said nothing about it");
+    let (headers, body) = call(&gateway, "application/grpc-web", MESSAGE.to_vec()).await;
+    assert_eq!((headers["content-type"].as_bytes(), body), (&b"application/grpc-web+proto"[..], vec![]));
+    assert_eq!(headers["grpc-status"], "2");
+    assert!(headers["grpc-message"].to_str().unwrap().contains("content-type: application/grpc%0A"));
     let gone = Gateway::listening(&listening("gone"), vec![]).await;
     let (headers, _) = call(&gone, "application/grpc-web", MESSAGE.to_vec()).await;
     assert_eq!(

@@ -3,10 +3,11 @@
 
 //! Where the tokens of a request are.
 
+use crate::filters::joined::joined;
 use gateway_config::{JwtAuthn, JwtProvider};
 use gateway_filter_api::RequestHead;
 use http::HeaderName;
-use http::header::COOKIE;
+use http::header::{AUTHORIZATION, COOKIE};
 use std::borrow::Cow;
 
 /// The most tokens of one provider that a request may have; more is no token at all, as each has to be checked.
@@ -42,9 +43,15 @@ pub(super) fn extract(config: &JwtAuthn, head: &RequestHead) -> Vec<Found> {
 fn tokens<'a>(provider: &'a JwtProvider, head: &'a RequestHead) -> impl Iterator<Item = (String, At)> + 'a {
     let locations = &provider.locations;
     let headers = locations.headers.iter().flat_map(|(name, prefix)| {
-        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let after = values.filter_map(move |value| Some(&value[value.find(&**prefix)? + prefix.len()..]));
-        after.filter_map(move |rest| Some((token(rest)?, At::Header(name.clone()))))
+        let lines = head.headers.get_all(name).iter().map(|line| Cow::Borrowed(line.as_bytes()));
+        // Whoever reads the request later may take any of several; they are one value, which is no token.
+        let whole = (name == AUTHORIZATION).then(|| joined(&head.headers, name)).flatten();
+        let values = whole.into_iter().chain(lines.filter(move |_| name != AUTHORIZATION));
+        let texts = values.filter_map(|value| String::from_utf8(value.into_owned()).ok());
+        texts.filter_map(move |value| {
+            let after = &value[value.find(&**prefix)? + prefix.len()..];
+            Some((token(after), At::Header(name.clone())))
+        })
     });
     let params = locations.params.iter().flat_map(|name| {
         let pairs = head.path.query().into_iter().flat_map(|query| query.split('&'));
@@ -65,13 +72,10 @@ fn tokens<'a>(provider: &'a JwtProvider, head: &'a RequestHead) -> impl Iterator
     headers.chain(params).chain(cookies)
 }
 
-/// The first run of characters that a token is made of.
-fn token(text: &str) -> Option<String> {
+/// From the first character that a token is made of; what follows it is checked with it.
+fn token(text: &str) -> String {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let start = text.find(part)?;
-    let rest = &text[start..];
-    let end = rest.find(|c| !part(c)).unwrap_or(rest.len());
-    Some(rest[..end].to_owned())
+    text[text.find(part).unwrap_or_default()..].to_owned()
 }
 
 /// Percent signs are rare in tokens, as none of their characters needs one.
