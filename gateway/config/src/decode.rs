@@ -28,6 +28,7 @@ pub(crate) mod load_balancing;
 pub(crate) mod local_reply;
 pub(crate) mod metadata_match;
 pub(crate) mod mutation_rules;
+pub(crate) mod network_gate;
 pub(crate) mod rate_limit;
 pub(crate) mod redirect;
 pub(crate) mod retry;

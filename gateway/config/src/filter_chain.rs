@@ -3,7 +3,7 @@
 
 //! Filter chains, and which connections each takes (`envoy.config.listener.v3.FilterChainMatch`).
 
-use crate::{DownstreamTls, HttpConnectionManager, TcpProxy};
+use crate::{DownstreamTls, HttpConnectionManager, NetworkGate, TcpProxy};
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,8 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// TLS; none for plain text.
     pub tls: Option<DownstreamTls>,
+    /// What may close a connection before it is handled, in order.
+    pub gates: Box<[NetworkGate]>,
     /// The handling of the bytes.
     pub network: NetworkFilter,
     /// Limit of the TLS handshake.

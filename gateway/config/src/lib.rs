@@ -37,6 +37,7 @@ mod load_balancing;
 mod local_reply;
 mod metadata;
 mod mutation_rules;
+mod network_gate;
 mod path_index;
 mod plugins;
 mod rate_limit;
@@ -108,6 +109,7 @@ pub use load_balancing::{
 pub use local_reply::{BodyFormat, LocalReplies, ReplyMapper};
 pub use metadata::{LbMetadata, LbValue};
 pub use mutation_rules::MutationRules;
+pub use network_gate::{ConnectionLimit, ConnectionRate, ConnectionSeat, NetworkGate, NetworkRbac};
 pub use plugins::plugins_of;
 pub use rate_limit::{RateLimitAction, RateLimitRule};
 pub use retry::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};

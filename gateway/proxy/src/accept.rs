@@ -3,10 +3,12 @@
 
 //! From a new connection to its protocol: limit, PROXY protocol, filter chain, TLS, HTTP/1.1, HTTP/2 or plain bytes.
 
+use crate::access_rules::Facts;
 use crate::cipher::cipher_name;
 use crate::client_stream::ClientStream;
 use crate::connection::{Connection, facts};
 use crate::downstream_io::{DownstreamIo, Replay, StreamState};
+use crate::gates;
 use crate::head_guard::{HeadGuard, Refusal};
 use crate::http;
 use crate::listener::{Admission, ListenerState, Phase};
@@ -175,7 +177,8 @@ impl Arrival {
         if chain.tls.is_some() {
             return self.serve_tls(stream, Some(chain)).await;
         }
-        self.place(chain).serve(stream, None).await
+        let server_name = hello.and_then(|hello| hello.server_name);
+        self.place(chain).serve((stream, server_name), None).await
     }
 
     fn choose(&self, hello: Option<&Hello>) -> Option<Arc<FilterChain>> {
@@ -227,7 +230,8 @@ impl Arrival {
         self.info.tls = Some(tls_info(session, hello));
         let alpn = session.alpn_protocol().map(|protocol| protocol == b"h2");
         let chain = Arc::clone(chain);
-        self.place(chain).serve(stream, alpn).await
+        let server_name = self.info.tls.as_ref().and_then(|tls| tls.server_name.clone());
+        self.place(chain).serve((stream, server_name), alpn).await
     }
 
     fn place(self, chain: Arc<FilterChain>) -> Place {
@@ -264,8 +268,34 @@ struct Place {
 }
 
 impl Place {
-    /// Serves a stream; `http2` says what ALPN chose, where it chose something.
+    /// Serves a stream, where the chain's filters let it through.
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        (stream, server_name): (S, Option<Arc<str>>),
+        http2: Option<bool>,
+    ) -> Option<Serving> {
+        if self.chain.gates.is_empty() {
+            return self.handle(stream, http2).await;
+        }
+        let seats = {
+            let info = &self.arrival.info;
+            let facts = Facts {
+                connection: info,
+                client: info.remote.ip(),
+                server_name: server_name.as_deref(),
+                request: None,
+            };
+            gates::pass(&self.chain.gates, facts, self.arrival.worker.metrics()).await.ok()?
+        };
+        let serving = self.handle(stream, http2).await?;
+        Some(Box::pin(async move {
+            let _seats = seats;
+            serving.await;
+        }))
+    }
+
+    /// Handles the bytes; `http2` says what ALPN chose, where it chose something.
+    async fn handle<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         stream: S,
         http2: Option<bool>,

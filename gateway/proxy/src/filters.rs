@@ -28,7 +28,7 @@ mod rbac;
 mod set_metadata;
 
 pub(crate) use jwt_authn::JwksCache;
-pub(crate) use rbac::is as metadata_is;
+pub(crate) use local_rate_limit::bucket_time;
 
 use crate::connection::Connection;
 use crate::metrics::{Number, WorkerMetrics};

@@ -16,6 +16,7 @@
 
 mod accept;
 mod access_log;
+mod access_rules;
 mod affinity;
 mod answer;
 mod callout;
@@ -31,6 +32,7 @@ mod filters;
 mod format;
 mod forward;
 mod frame_guard;
+mod gates;
 mod head_guard;
 mod http;
 mod http_settings;

@@ -4,14 +4,16 @@
 //! Decodes filter chains and their conditions.
 
 use crate::decode::http::connection_manager;
+use crate::decode::network_gate::{connection_limit, connection_rate, network_rbac};
 use crate::decode::strings::cidr;
 use crate::decode::tcp_proxy::tcp_proxy;
 use crate::decode::tls::downstream;
 use crate::decode::{Fault, Scope, fields, type_name};
-use crate::{ChainMatch, FilterChain, FilterChains, NetworkFilter};
+use crate::{ChainMatch, FilterChain, FilterChains, NetworkFilter, NetworkGate};
 use gateway_xds_api::pb::envoy::config::listener::v3::{
     self as pb, filter, filter_chain_match::ConnectionSourceType,
 };
+use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
 use std::sync::Arc;
 
@@ -52,19 +54,35 @@ fn filter_chain(scope: &mut Scope, chain: pb::FilterChain) -> Result<FilterChain
     let matches =
         scope.at("filter_chain_match", |scope| chain_match(scope, filter_chain_match.unwrap_or_default()))?;
     let tls = scope.at("transport_socket", |scope| downstream(scope, transport_socket))?;
-    let mut filters = filters.into_iter();
-    let (Some(filter), None) = (filters.next(), filters.next()) else {
-        return Err(
-            scope.field_fault("filters", "must have one entry, the http_connection_manager or the tcp_proxy")
-        );
-    };
-    let network = scope.at("filters[0]", |scope| {
-        let any = match scope.required("typed_config", filter.config_type)? {
-            filter::ConfigType::TypedConfig(any) => any,
-            filter::ConfigType::ConfigDiscovery(_) => {
-                return Err(scope.field_fault("config_discovery", "is not supported"));
+    let (gates, network) = network_filters(scope, filters)?;
+    let handshake_timeout =
+        scope.limit("transport_socket_connect_timeout", transport_socket_connect_timeout, None)?;
+    Ok(FilterChain { name: name.into(), matches, tls, gates, network, handshake_timeout })
+}
+
+/// The last one handles the bytes; those before it let connections through to it.
+fn network_filters(
+    scope: &mut Scope,
+    mut filters: Vec<pb::Filter>,
+) -> Result<(Box<[NetworkGate]>, NetworkFilter), Fault> {
+    let Some(last) = filters.pop() else { return Err(scope.field_fault("filters", "is empty")) };
+    let at = format!("filters[{}]", filters.len());
+    let gates = scope.each("filters", filters, |scope, filter| {
+        let any = typed_config(scope, filter)?;
+        match type_name(&any) {
+            "envoy.extensions.filters.network.rbac.v3.RBAC" => network_rbac(scope, &any).map(Some),
+            "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit" => {
+                connection_rate(scope, &any)
             }
-        };
+            "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit" => {
+                connection_limit(scope, &any)
+            }
+            other => Err(scope
+                .fault(format_args!("the network filter {other} is not supported in front of another one"))),
+        }
+    })?;
+    let network = scope.at(at, |scope| {
+        let any = typed_config(scope, last)?;
         match type_name(&any) {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
                 let message = unpack(&any).map_err(|error| scope.fault(error))?;
@@ -73,12 +91,21 @@ fn filter_chain(scope: &mut Scope, chain: pb::FilterChain) -> Result<FilterChain
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" => {
                 Ok(NetworkFilter::Tcp(Arc::new(tcp_proxy(scope, &any)?)))
             }
-            other => Err(scope.fault(format_args!("the network filter {other} is not supported"))),
+            other => Err(scope.fault(format_args!(
+                "the network filter {other} is not supported as the last one; use http_connection_manager or tcp_proxy"
+            ))),
         }
     })?;
-    let handshake_timeout =
-        scope.limit("transport_socket_connect_timeout", transport_socket_connect_timeout, None)?;
-    Ok(FilterChain { name: name.into(), matches, tls, network, handshake_timeout })
+    Ok((gates.into_iter().flatten().collect(), network))
+}
+
+fn typed_config(scope: &Scope, filter: pb::Filter) -> Result<Any, Fault> {
+    match scope.required("typed_config", filter.config_type)? {
+        filter::ConfigType::TypedConfig(any) => Ok(any),
+        filter::ConfigType::ConfigDiscovery(_) => {
+            Err(scope.field_fault("config_discovery", "is not supported"))
+        }
+    }
 }
 
 /// The conditions of a chain.

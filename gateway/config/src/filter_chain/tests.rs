@@ -20,6 +20,7 @@ fn chain(name: &str, matches: ChainMatch) -> FilterChain {
         name: name.into(),
         matches,
         tls: None,
+        gates: Box::default(),
         network: NetworkFilter::Tcp(Arc::new(proxy)),
         handshake_timeout: None,
     }

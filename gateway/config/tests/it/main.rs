@@ -8,6 +8,7 @@
 mod filters;
 mod incremental;
 mod listeners;
+mod network_gates;
 mod rejections;
 mod resources;
 mod routing;

@@ -3,7 +3,7 @@
 
 //! Whether a request gets a line in a log.
 
-use crate::filters::metadata_is;
+use crate::access_rules::is as metadata_is;
 use crate::format::{Values, grpc_code};
 use crate::record::Record;
 use gateway_config::{HeaderSource, LogFilter};

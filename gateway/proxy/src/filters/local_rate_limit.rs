@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -26,6 +26,11 @@ static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// The clock of all buckets.
 #[allow(clippy::disallowed_types, reason = "buckets outlive any runtime whose clock could be paused")]
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time on that clock.
+pub(crate) fn bucket_time() -> Duration {
+    START.elapsed()
+}
 
 /// gRPC's RESOURCE_EXHAUSTED.
 const RESOURCE_EXHAUSTED: u32 = 8;
@@ -103,7 +108,7 @@ impl Limit {
 
     fn take(&self, context: &FilterContext<'_>) -> Option<(Taken, u32)> {
         let descriptors = self.descriptors(context);
-        let now = START.elapsed();
+        let now = bucket_time();
         match self.config.per_connection {
             true => self.connection.own_buckets(&self.config.buckets).take(&descriptors, now),
             false => self.config.buckets.take(&descriptors, now),

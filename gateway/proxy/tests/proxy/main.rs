@@ -22,6 +22,7 @@ mod ext_authz;
 mod ext_proc;
 mod filters;
 mod forwarding;
+mod gates;
 mod gateway;
 mod grpc_web;
 mod head_guard;

@@ -125,7 +125,7 @@ fn descriptors(
 }
 
 /// A bucket of tokens.
-fn bucket(scope: &mut Scope, bucket: kinds::TokenBucket) -> Result<TokenBucket, Fault> {
+pub(crate) fn bucket(scope: &mut Scope, bucket: kinds::TokenBucket) -> Result<TokenBucket, Fault> {
     let kinds::TokenBucket { max_tokens, tokens_per_fill, fill_interval } = bucket;
     let interval = scope.duration("fill_interval", fill_interval)?;
     let interval = scope.required("fill_interval", interval)?;

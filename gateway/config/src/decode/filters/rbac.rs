@@ -48,7 +48,8 @@ fn rbac(scope: &mut Scope, message: pb::Rbac) -> Result<Rbac, Fault> {
     })
 }
 
-fn policies(scope: &mut Scope, message: rules::Rbac) -> Result<RbacRules, Fault> {
+/// Policies and what they do.
+pub(crate) fn policies(scope: &mut Scope, message: rules::Rbac) -> Result<RbacRules, Fault> {
     let rules::Rbac { action, policies, audit_logging_options } = message;
     scope.unused("audit_logging_options", &audit_logging_options);
     let action = match Action::try_from(action) {
