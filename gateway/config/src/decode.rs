@@ -41,6 +41,7 @@ pub(crate) mod tcp_proxy;
 pub(crate) mod tls;
 pub(crate) mod uri_template;
 pub(crate) mod wasm_config;
+pub(crate) mod watching;
 
 use gateway_xds_api::pb::google::protobuf;
 use std::fmt;

@@ -8,6 +8,7 @@ use crate::decode::network_gate::{connection_limit, connection_rate, network_rba
 use crate::decode::strings::cidr;
 use crate::decode::tcp_proxy::tcp_proxy;
 use crate::decode::tls::downstream;
+use crate::decode::watching::is_left_out;
 use crate::decode::{Fault, Scope, fields, type_name};
 use crate::{ChainMatch, FilterChain, FilterChains, NetworkFilter, NetworkGate};
 use gateway_xds_api::pb::envoy::config::listener::v3::{
@@ -77,6 +78,7 @@ fn network_filters(
             "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit" => {
                 connection_limit(scope, &any)
             }
+            _ if is_left_out(scope, &any)? => Ok(None),
             other => Err(scope
                 .fault(format_args!("the network filter {other} is not supported in front of another one"))),
         }

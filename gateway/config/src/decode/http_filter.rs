@@ -4,6 +4,7 @@
 //! Decodes HTTP filters.
 
 use crate::decode::wasm_config::wasm;
+use crate::decode::watching::is_left_out;
 use crate::decode::{Fault, Scope, fields, filters, type_name};
 use crate::{HttpFilter, HttpFilterKind, RouterOptions, StrictHeader};
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
@@ -106,6 +107,7 @@ fn http_filter(scope: &mut Scope, filter: pb::HttpFilter) -> Result<Option<HttpF
             let message = unpack(&any).map_err(|error| scope.fault(error))?;
             HttpFilterKind::Wasm(Arc::new(scope.at("config", |scope| wasm(scope, message))?))
         }
+        _ if is_left_out(scope, &any)? => return Ok(None),
         other if is_optional => {
             scope.warn("typed_config", format_args!("the optional http filter {other} is left out"));
             return Ok(None);

@@ -3,7 +3,7 @@
 
 //! Filters that process, log in and limit: what has no effect here is refused, with the field's name.
 
-use crate::services::{check, grpc};
+use crate::services::{applied, check, grpc};
 use gateway_xds_api::pb::envoy::config::core::v3::{HttpUri, TypedExtensionConfig, http_uri};
 use gateway_xds_api::pb::envoy::extensions::common::ratelimit::v3::{
     LocalClusterRateLimit, LocalRateLimitDescriptor, rate_limit_descriptor::Entry,
@@ -21,7 +21,7 @@ use gateway_xds_api::pb::envoy::r#type::matcher::v3::{
     PathMatcher, StringMatcher, path_matcher, string_matcher,
 };
 use gateway_xds_api::pb::envoy::r#type::v3::TokenBucket;
-use gateway_xds_api::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
+use gateway_xds_api::pb::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 use gateway_xds_api::{ResourceType, pack};
 
 /// The bytes of a message; the type of the resource plays no part.
@@ -79,6 +79,29 @@ fn processing() {
         ),
     ];
     check("ext_proc.v3.ExternalProcessor", cases);
+}
+
+#[test]
+fn what_only_watches_is_left_out() {
+    // A TypedStruct is an Any whose value is a Struct.
+    let inside =
+        |kind: &str| bytes!(Any { type_url: format!("type.googleapis.com/{kind}"), value: b"\n\0".to_vec() });
+    for (kind, value) in [
+        ("envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", bytes!(Any::default())),
+        ("io.istio.http.peer_metadata.Config", bytes!(Any::default())),
+        ("udpa.type.v1.TypedStruct", inside("stats.PluginConfig")),
+        ("xds.type.v3.TypedStruct", inside("istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig")),
+    ] {
+        let (rejections, warnings) = applied(kind, &value);
+        assert_eq!(rejections, "", "{kind}");
+        assert!(warnings.contains("http_filters[0].typed_config: the filter"), "{kind}: {warnings:?}");
+    }
+    for (kind, value) in [
+        ("udpa.type.v1.TypedStruct", inside("envoy.extensions.filters.http.lua.v3.Lua")),
+        ("envoy.extensions.filters.http.lua.v3.Lua", bytes!(Any::default())),
+    ] {
+        assert!(applied(kind, &value).0.contains("is not supported"), "{kind}");
+    }
 }
 
 #[test]

@@ -27,8 +27,13 @@ use gateway_xds_api::{ResourceType, pack};
 
 /// Why a listener with this filter is rejected.
 fn rejected(kind: &str, value: &[u8]) -> String {
+    applied(&format!("envoy.extensions.filters.http.{kind}"), value).0
+}
+
+/// Rejections of a listener with a filter of this type, and warnings.
+pub(crate) fn applied(kind: &str, value: &[u8]) -> (String, String) {
     let mut http = manager("t");
-    let config = typed(&format!("envoy.extensions.filters.http.{kind}"), value);
+    let config = typed(kind, value);
     let filter = HttpFilter {
         name: "tested".to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
@@ -37,7 +42,10 @@ fn rejected(kind: &str, value: &[u8]) -> String {
     http.http_filters.insert(0, filter);
     let applied =
         put(&mut ConfigStore::new(), ResourceType::Listener, [listener("l", vec![chain(&[], &http, None)])]);
-    applied.rejections.into_iter().map(|rejection| rejection.message).collect()
+    (
+        applied.rejections.into_iter().map(|rejection| rejection.message).collect(),
+        applied.warnings.into_iter().map(|warning| warning.message).collect(),
+    )
 }
 
 /// The bytes of a message; the type of the resource plays no part.
