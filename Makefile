@@ -9,7 +9,7 @@ PROFILES ?= GATEWAY-HTTP
 DIR ?= examples/quickstart
 export GATEFLEET_CACHE ?= $(HOME)/.cache/gatefleet
 
-.PHONY: help setup build up test lint fmt crds images clusters clusters-down kind-up e2e conformance oracle bench bench-routes tools
+.PHONY: help setup build up test lint fmt crds images clusters clusters-down kind-up e2e conformance oracle floods fuzz bench bench-routes tools
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -55,6 +55,12 @@ conformance: setup build ## runs the official Gateway API suite on a real cluste
 
 oracle: setup build ## compares the gateway with the real Envoy
 	@tests/run oracle
+
+floods: ## floods, slow clients and crowds in nightly size
+	@tests/run floods --slow 2000 --idle 15000
+
+fuzz: ## runs the fuzz targets under libFuzzer (SECONDS=60 each; TARGETS="path xds"; needs cargo-fuzz and a nightly compiler)
+	@tests/run libfuzzer $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## measures the gateway beside Envoy, nginx, HAProxy and a bare forwarder (QUICK=1; TESTS=h1,idle; PROFILE=1; BUILD=quick)
 	@tests/setup/setup.sh --bench

@@ -10,6 +10,7 @@ mod consumer;
 mod dump;
 mod last_good;
 mod ledger;
+mod memory_budget;
 mod metrics;
 mod plugins;
 mod process;

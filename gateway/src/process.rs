@@ -8,12 +8,12 @@ use crate::last_good::{self, LastGood};
 use crate::ledger::Ledger;
 use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
-use crate::{admin, metrics, source};
+use crate::{admin, memory_budget, metrics, source};
 use anyhow::Context;
 use bytes::Bytes;
 use futures::future::join_all;
 use gateway_config::{Bootstrap, ConfigStore};
-use gateway_proxy::{DrainOptions, Proxy, ProxyOptions};
+use gateway_proxy::{ConnectionLimits, DrainOptions, Proxy, ProxyOptions};
 use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
 use gateway_wasm::{WasmHost, WasmLimits};
 use gateway_xds_api::{ResourceType, pack_encoded};
@@ -211,7 +211,14 @@ async fn serve_pages(
 
 fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &WasmHost) -> ProxyOptions {
     let deadline = Duration::from_secs(bootstrap.drain_seconds);
+    let (limits, defaults) = (&bootstrap.limits, ConnectionLimits::default());
     ProxyOptions {
+        memory: limits.memory_bytes().or_else(memory_budget::of_cgroup),
+        connections: ConnectionLimits {
+            process: limits.connections.unwrap_or(defaults.process),
+            listener: limits.listener_connections.unwrap_or(defaults.listener),
+            source: limits.source_connections.unwrap_or(defaults.source),
+        },
         workers: bootstrap.workers,
         bind: bind.into_iter().collect(),
         drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },

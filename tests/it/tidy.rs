@@ -12,7 +12,7 @@ use std::process::Command;
 const MAX_LINES: usize = 500;
 
 /// What each room may depend on, directly. The drawing is in docs/architecture.md.
-const EDGES: [(&str, &[&str]); 29] = [
+const EDGES: [(&str, &[&str]); 30] = [
     ("crds", &[]),
     ("gateway-xds-api", &[]),
     ("gateway-telemetry", &[]),
@@ -75,6 +75,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("attack", &["gateway-config", "gateway-proxy", "gateway-xds-api"]),
     ("oracle", &["gateway-xds-api"]),
     ("bench", &["gateway-xds-api"]),
+    ("fuzz", &["gateway-config", "gateway-proxy", "gateway-xds-api"]),
     ("xtask", &["crds"]),
 ];
 

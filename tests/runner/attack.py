@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The Gatefleet Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile and impatient clients against a running gateway: the framing corpus, HTTP/2 conformance."""
+"""Hostile and impatient clients against a running gateway: the framing corpus, HTTP/2 conformance, floods and slow clients."""
 from __future__ import annotations
 
 import json
@@ -21,6 +21,16 @@ def h2spec() -> Result:
     return suite("h2spec", "h2spec", "--tool")
 
 
+def floods(arguments: list[str] | None = None) -> Result:
+    """Floods, slow clients, crowds, requests with two readings; `--slow N` and `--idle N` for more of them."""
+    result = Result()
+    built = command("floods-build", ["cargo", "build", "--quiet", "--locked", "-p", "attack", "-p", "gateway"], 3000)
+    if result.check("programs are there", built.good, "" if built.good else built.tail(5)):
+        line = ["--gateway", str(ROOT / "target" / "debug" / "gatefleet-gateway"), "--folder", str(ROOT / "target" / "floods")]
+        take_over(result, "floods", [*line, *(arguments or [])])
+    return result
+
+
 def suite(name: str, tool: str, option: str, folder: bool = False) -> Result:
     """Builds what it needs, runs it, takes its report over."""
     result = Result()
@@ -32,17 +42,22 @@ def suite(name: str, tool: str, option: str, folder: bool = False) -> Result:
     path = found.output.rstrip().splitlines()[-1]
     if folder:
         path = path.rsplit("/", 1)[0]
+    take_over(result, name, [option, path])
+    return result
+
+
+def take_over(result: Result, name: str, arguments: list[str]) -> None:
+    """Runs a suite of the program and takes its report over."""
     report = REPORTS / f"{name}.json"
     REPORTS.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    done = command(name, [str(PROGRAM), name, option, path, "--report", str(report)], 600)
+    done = command(name, [str(PROGRAM), name, *arguments, "--report", str(report)], 600)
     if not report.is_file():
         result.check(name, False, done.tail(20))
-        return result
+        return
     body = json.loads(report.read_text())
     result.passed += body.pop("passed")
     for line in body.pop("failed"):
         result.check(line.split(":", 1)[0], False, line)
     result.figures = body
     print(f"  {result.passed} passed, {result.failed} failed", flush=True)
-    return result

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from bench.peers import suite as peers
-from runner import attack, cargo, clusters, embedded, interop, lint, oracle
+from runner import attack, cargo, clusters, embedded, fuzz, interop, lint, oracle
 from runner.report import Result, table, write
 
 Suite = Callable[[], Result]
@@ -22,6 +22,7 @@ CI: dict[str, Suite] = {
     "oracle": oracle.run,
     "framing": attack.framing,
     "h2spec": attack.h2spec,
+    "fuzz": fuzz.run,
     "control-planes": oracle.control_planes,
     "grpc-interop": interop.grpc,
     **clusters.SUITES,
@@ -67,6 +68,12 @@ def choose(what: str, rest: list[str]) -> dict[str, Suite]:
         return {what: lambda: peers.run(rest)}
     if what == "bench-routes":
         return {what: lambda: clusters.BENCHES[what](rest)} if what in clusters.BENCHES else {}
+    if what == "floods":
+        return {what: lambda: attack.floods(rest)}
+    if what == "fuzz":
+        return {what: lambda: fuzz.run(rest)}
+    if what == "libfuzzer":
+        return {what: lambda: fuzz.libfuzzer(rest)}
     if what == "oracle-cases":
         return {what: lambda: oracle.run_cases(rest)}
     if what == "oracle-page":

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod control_plane;
+mod limits;
 
 pub use control_plane::{AdsProtocol, ControlPlane, ControlPlaneNode, ControlPlaneTls};
+pub use limits::ProcessLimits;
 
 /// What a gateway knows before it talks to its control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Bootstrap {
     pub workers: usize,
     /// Istio's standard metrics are counted as well.
     pub istio_metrics: bool,
+    /// What it takes on at the most.
+    pub limits: ProcessLimits,
 }
 
 /// Where a gateway's configuration comes from.
@@ -79,6 +83,8 @@ struct File {
     workers: usize,
     #[serde(default)]
     istio_metrics: bool,
+    #[serde(default)]
+    limits: ProcessLimits,
 }
 
 /// Who a gateway is.
@@ -181,6 +187,7 @@ impl Bootstrap {
         if !self.admin.ip().is_loopback() {
             return fail("admin", "must be a loopback address: the page shows the configuration");
         }
+        self.limits.check()?;
         if self.workers > 1024 {
             return fail("workers", "must be at most 1024");
         }
@@ -231,6 +238,7 @@ impl File {
             drain_seconds: self.drain_seconds,
             workers: self.workers,
             istio_metrics: self.istio_metrics,
+            limits: self.limits,
         })
     }
 }

@@ -66,7 +66,7 @@ pub use action::{
 };
 pub use bootstrap::{
     AdsProtocol, Bootstrap, BootstrapError, ControlPlane, ControlPlaneNode, ControlPlaneTls, Fleet,
-    Membership, Node, Relay, Source,
+    Membership, Node, ProcessLimits, Relay, Source,
 };
 pub use client_address::{AddressSource, Clients};
 pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};

@@ -5,6 +5,7 @@
 
 use crate::FilterChains;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A listener (`envoy.config.listener.v3.Listener`).
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The first bytes of a connection are looked at for a TLS hello, also where no chain asks for it.
     pub tls_inspector: bool,
+    /// How long a connection's PROXY protocol header and TLS hello may take; none: the gateway's own limit.
+    pub filters_timeout: Option<Duration>,
     /// The listen backlog.
     pub backlog: Option<u32>,
     /// Soft limit of a connection's buffers, bytes.

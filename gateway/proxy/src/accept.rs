@@ -13,9 +13,11 @@ use crate::head_guard::{HeadGuard, Refusal};
 use crate::http;
 use crate::listener::{Admission, ListenerState, Phase};
 use crate::metrics::Number;
+use crate::overload::Pressure;
 use crate::peer;
 use crate::preface;
 use crate::proxy_protocol::{self, Refused};
+use crate::sources::SourceAdmission;
 use crate::tcp;
 use crate::tls_hello::{self, Hello};
 use crate::worker::Worker;
@@ -23,9 +25,10 @@ use gateway_config::{ChainFacts, Codec, FilterChain, HttpConnectionManager, List
 use gateway_filter_api::{ConnectionInfo, TlsInfo};
 use rustls::server::Acceptor;
 use rustls::{ProtocolVersion, ServerConnection};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,13 +83,35 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Counts a connection of the process until it is dropped.
-struct Open(Rc<Worker>, Rc<ListenerState>, Instant);
+struct Open {
+    worker: Rc<Worker>,
+    listener: Rc<ListenerState>,
+    opened: Instant,
+    /// Where it comes from; unknown until the PROXY protocol header is there.
+    source: RefCell<Option<SourceAdmission>>,
+}
 
 impl Open {
     fn new(worker: &Rc<Worker>, listener: &Rc<ListenerState>) -> Self {
         count(worker).fetch_add(1, Ordering::Relaxed);
         listener.metrics.downstream_cx_active.increment();
-        Self(Rc::clone(worker), Rc::clone(listener), Instant::now())
+        Self {
+            worker: Rc::clone(worker),
+            listener: Rc::clone(listener),
+            opened: Instant::now(),
+            source: RefCell::default(),
+        }
+    }
+
+    /// Counts the connection among those of its source; false where that has too many.
+    fn count_source(&self, address: IpAddr) -> bool {
+        let admission = self.listener.shared.sources.admit(address);
+        let admitted = admission.is_some();
+        if !admitted {
+            self.listener.metrics.source_overflow.increment();
+        }
+        self.source.replace(admission);
+        admitted
     }
 }
 
@@ -96,24 +121,34 @@ fn count(worker: &Worker) -> &AtomicUsize {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        count(&self.0).fetch_sub(1, Ordering::Relaxed);
-        let metrics = &self.1.metrics;
+        count(&self.worker).fetch_sub(1, Ordering::Relaxed);
+        let metrics = &self.listener.metrics;
         metrics.downstream_cx_active.decrement();
         metrics.downstream_cx_destroy.increment();
-        metrics.connection_length.observe(self.2.elapsed());
+        metrics.connection_length.observe(self.opened.elapsed());
     }
 }
 
 fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
     listener.metrics.downstream_cx_total.increment();
+    let metrics = &listener.metrics;
+    if worker.pressure() == Pressure::NoConnections {
+        return metrics.downstream_cx_overload_reject.increment();
+    }
+    if count(worker).load(Ordering::Relaxed) >= worker.shared().options.connections.process {
+        return metrics.downstream_global_cx_overflow.increment();
+    }
     let Some(admission) = listener.shared.admit() else {
-        listener.metrics.downstream_cx_overflow.increment();
-        return;
+        return metrics.downstream_cx_overflow.increment();
     };
-    let open = Open::new(worker, listener);
+    let open = Rc::new(Open::new(worker, listener));
+    let config = listener.config();
+    if config.proxy_protocol.is_none() && !open.count_source(peer.ip()) {
+        return;
+    }
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     spawn_local(async move {
-        let _counted: (Admission, Open) = (admission, open);
+        let _counted: (Admission, Rc<Open>) = (admission, Rc::clone(&open));
         // A connection that is gone already has no address.
         let Ok(local) = stream.local_addr() else { return };
         // Without it small answers wait for acknowledgements; nothing breaks where it can not be set.
@@ -127,7 +162,7 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerState>, stream: TcpStream, p
             listener: Arc::clone(&listener.shared.name),
             tls: None,
         };
-        let arrival = Arrival { config: listener.config(), worker, listener, info };
+        let arrival = Arrival { config, worker, listener, open, info };
         // A statement of its own: in the condition, the future would be kept as long as the connection.
         let serving = Box::pin(arrival.until_served(ClientStream::new(stream))).await;
         if let Some(serving) = serving {
@@ -141,18 +176,22 @@ struct Arrival {
     worker: Rc<Worker>,
     listener: Rc<ListenerState>,
     config: Arc<Listener>,
+    open: Rc<Open>,
     info: ConnectionInfo,
 }
 
 impl Arrival {
     /// Everything up to the protocol; none where the connection is not to be served.
     async fn until_served(mut self, mut stream: ClientStream) -> Option<Serving> {
-        let limit = self.worker.limits().handshake;
+        let limit = self.config.filters_timeout.unwrap_or(self.worker.limits().handshake);
         if let Some(settings) = self.config.proxy_protocol {
             match timeout(limit, proxy_protocol::read(&mut stream, settings)).await {
                 Ok(Ok(header)) => {
                     if let Some((client, destination)) = header.and_then(|header| header.addresses) {
                         (self.info.remote, self.info.local) = (client, destination);
+                    }
+                    if !self.open.count_source(self.info.remote.ip()) {
+                        return None;
                     }
                 }
                 Ok(Err(Refused::Header)) => return refused(&self.listener.metrics.proxy_proto_invalid),
@@ -194,7 +233,7 @@ impl Arrival {
     /// Ends TLS here; the chain is chosen by the hello where it is not yet.
     async fn serve_tls(mut self, stream: ClientStream, chosen: Option<Arc<FilterChain>>) -> Option<Serving> {
         let (listener, worker) = (Rc::clone(&self.listener), Rc::clone(&self.worker));
-        let limit = worker.limits().handshake;
+        let limit = self.config.filters_timeout.unwrap_or(worker.limits().handshake);
         let mut hello = pin!(timeout(limit, LazyConfigAcceptor::new(Acceptor::default(), stream)));
         let started = match hello.as_mut().await {
             Ok(Ok(started)) => started,
@@ -324,7 +363,7 @@ impl Place {
             Codec::Http1 => Some(self.http1(http, stream, Replay::default())),
             Codec::Http2 => self.expect_http2(http, stream).await,
             Codec::Auto => {
-                let limit = self.arrival.worker.limits().request_headers;
+                let limit = self.first_bytes(http);
                 match timeout(limit, preface::detect(&mut stream)).await {
                     Ok(Ok((true, replay))) => Some(self.http2(http, stream, replay)),
                     Ok(Ok((false, replay))) => Some(self.http1(http, stream, replay)),
@@ -335,13 +374,18 @@ impl Place {
         }
     }
 
+    /// How long the protocol may stay unknown.
+    fn first_bytes(&self, http: &HttpConnectionManager) -> Duration {
+        http.timeouts.request_headers.unwrap_or(self.arrival.worker.limits().request_headers)
+    }
+
     /// HTTP/2 and nothing else: other bytes are never answered.
     async fn expect_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         http: &Arc<HttpConnectionManager>,
         mut stream: S,
     ) -> Option<Serving> {
-        let limit = self.arrival.worker.limits().request_headers;
+        let limit = self.first_bytes(http);
         match timeout(limit, preface::detect(&mut stream)).await {
             Ok(Ok((true, replay))) => Some(self.http2(http, stream, replay)),
             Ok(Ok((false, _))) => {
@@ -383,7 +427,7 @@ impl Place {
 
     fn connection(self, http: &Arc<HttpConnectionManager>) -> (Rc<Connection>, Arc<StreamState>) {
         let state = StreamState::new();
-        let Arrival { worker, listener, config, info } = self.arrival;
+        let Arrival { worker, listener, config, info, .. } = self.arrival;
         let settings = worker.http_settings(http);
         (Connection::new(info, worker, listener, (config, settings), Arc::clone(&state)), state)
     }

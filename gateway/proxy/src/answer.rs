@@ -88,6 +88,13 @@ impl Failure {
         flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
         details: "stream_idle_timeout",
     };
+    /// 503: memory is short.
+    pub(crate) const OVERLOAD: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        body: "overloaded",
+        flags: ResponseFlags::OVERLOAD,
+        details: "overload",
+    };
     /// 403: an upgrade that is not allowed.
     pub(crate) const UPGRADE: Self = Self {
         status: StatusCode::FORBIDDEN,

@@ -4,8 +4,11 @@
 //! One client connection as its requests see it.
 
 use crate::downstream_io::StreamState;
+use crate::head_guard::Refusal;
 use crate::http_settings::HttpSettings;
 use crate::listener::ListenerState;
+use crate::overload::Pressure;
+use crate::request_body::BodyLimits;
 use crate::worker::{LocalSnapshot, Worker};
 use gateway_config::{ChainFacts, FilterChain, Listener, LocalBuckets};
 use gateway_filter_api::ConnectionInfo;
@@ -14,7 +17,12 @@ use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// From how many requests of a connection on given-up ones are judged, and how soon that is; Envoy's figures.
+const GIVEN_UP_FROM: u32 = 500;
+const GIVEN_UP_SOON: Duration = Duration::from_secs(1);
 
 /// A connection after its TLS handshake.
 #[derive(Debug)]
@@ -33,6 +41,8 @@ pub(crate) struct Connection {
     aged: Cell<bool>,
     /// Buckets of limits that each connection has for itself, with those that they were made from.
     buckets: RefCell<Vec<[Arc<LocalBuckets>; 2]>>,
+    /// Requests that the client gave up at once.
+    given_up: Cell<u32>,
 }
 
 /// What a request is served from, from its start to its end: configuration that comes in between does not touch it.
@@ -72,6 +82,7 @@ impl Connection {
             opened,
             aged: Cell::new(false),
             buckets: RefCell::default(),
+            given_up: Cell::new(0),
         })
     }
 
@@ -138,6 +149,7 @@ impl Connection {
         let limit = self.chosen.borrow().1.http.limits.max_requests_per_connection;
         self.listener.is_draining()
             || self.aged.get()
+            || self.worker.pressure() >= Pressure::NoKeepAlive
             || limit.is_some_and(|limit| self.requests.get() >= limit)
     }
 
@@ -151,6 +163,34 @@ impl Connection {
     pub(crate) fn end(&self) {
         self.active.set(self.active.get().saturating_sub(1));
         self.last_active.set(clock::now());
+    }
+
+    /// How long a request's head may take, and the first byte of a connection.
+    pub(crate) fn head_limit(&self) -> Duration {
+        self.chosen.borrow().1.head_limit(self.worker.limits())
+    }
+
+    /// How long a client may let an answer wait, or its own body.
+    pub(crate) fn stalled(&self) -> Duration {
+        self.chosen.borrow().1.stalled(self.worker.limits())
+    }
+
+    /// How long a request's body may take.
+    pub(crate) fn body_limits(&self) -> BodyLimits {
+        BodyLimits { stalled: self.stalled(), whole: self.chosen.borrow().1.http.timeouts.request }
+    }
+
+    /// The client gave a request up. Where it has done that so often right after asking, and with most of its requests, the connection
+    /// ends: each has cost an upstream as much as one that is wanted (CVE-2023-44487).
+    pub(crate) fn given_up(&self, after: Duration) {
+        if after >= GIVEN_UP_SOON {
+            return;
+        }
+        let count = self.given_up.get().saturating_add(1);
+        self.given_up.set(count);
+        if self.requests.get() >= GIVEN_UP_FROM && count > self.requests.get() / 2 {
+            self.stream.refuse(Refusal::RapidReset);
+        }
     }
 
     /// Requests so far.

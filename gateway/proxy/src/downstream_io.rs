@@ -48,6 +48,11 @@ impl StreamState {
         Refusal::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
+    /// Refuses what else the client of an HTTP/2 connection sends: it ends at its next byte.
+    pub(crate) fn refuse(&self, reason: Refusal) {
+        self.refused.store(reason as u8, Ordering::Relaxed);
+    }
+
     /// From now on the bytes are no longer HTTP/1 requests.
     pub(crate) fn become_tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
@@ -96,8 +101,8 @@ pub(crate) struct DownstreamIo<S> {
     unused: Bytes,
     guard: Option<HeadGuard>,
     frames: Option<FrameGuard>,
-    /// What the parser still gets instead of a refused head.
-    poison: &'static [u8],
+    /// What the parser still gets instead of what was refused; none while nothing was.
+    poison: Option<&'static [u8]>,
     linger: Option<Pin<Box<Sleep>>>,
     state: Arc<StreamState>,
 }
@@ -142,7 +147,7 @@ impl Replay {
 impl<S> DownstreamIo<S> {
     /// A stream that first gives back what was read already; `guard` for HTTP/1.
     pub(crate) fn new(stream: S, replay: Replay, guard: Option<HeadGuard>, state: Arc<StreamState>) -> Self {
-        Self { stream, replay, unused: Bytes::new(), guard, frames: None, poison: b"", linger: None, state }
+        Self { stream, replay, unused: Bytes::new(), guard, frames: None, poison: None, linger: None, state }
     }
 
     /// The same for HTTP/2.
@@ -157,9 +162,10 @@ impl<S> DownstreamIo<S> {
         if let Err(keep) = frames.inspect(&buffer.filled()[start..]) {
             self.state.refused.store(Refusal::FrameFlood as u8, Ordering::Relaxed);
             buffer.set_filled(start + keep);
-            self.poison = POISON_FRAME;
             self.put_poison(buffer);
+            return;
         }
+        self.state.note(&self.state.head_since, frames.inside_head());
     }
 
     /// Lets the guard see the bytes of `buffer` from `start`. A refused head is cut off and poison follows in its place.
@@ -180,12 +186,12 @@ impl<S> DownstreamIo<S> {
             Verdict::RefuseHead { keep, reason } => {
                 self.state.refused.store(reason as u8, Ordering::Relaxed);
                 buffer.set_filled(start + keep);
-                self.poison = POISON;
                 self.put_poison(buffer);
                 Ok(())
             }
             Verdict::RefuseBody(reason) => {
                 self.state.refused.store(reason as u8, Ordering::Relaxed);
+                self.poison = Some(b"");
                 Err(io::Error::new(io::ErrorKind::InvalidData, reason.as_str()))
             }
         }
@@ -197,9 +203,11 @@ impl<S> DownstreamIo<S> {
     }
 
     fn put_poison(&mut self, buffer: &mut ReadBuf<'_>) {
-        let (now, later) = self.poison.split_at(self.poison.len().min(buffer.remaining()));
+        let whole = if self.frames.is_some() { POISON_FRAME } else { POISON };
+        let poison = self.poison.get_or_insert(whole);
+        let (now, later) = poison.split_at(poison.len().min(buffer.remaining()));
         buffer.put_slice(now);
-        self.poison = later;
+        *poison = later;
     }
 
     fn count(&mut self, result: &Poll<io::Result<usize>>) {

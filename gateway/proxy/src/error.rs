@@ -20,6 +20,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The thread that watches memory could not be made.
+    #[error("the watch over memory could not be started")]
+    Memory(#[source] io::Error),
 }
 
 /// A listener that could not be opened.

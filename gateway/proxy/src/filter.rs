@@ -192,9 +192,8 @@ impl FilterStreams {
         match settled {
             Settled::Respond(response) => return Ok(Some(response)),
             Settled::Buffer => {
-                let limits = self.connection.worker().limits();
-                let most = plugin.buffer_limit().unwrap_or(limits.buffer);
-                body.collect(limits, most, plugin.adds_body()).await?;
+                let most = plugin.buffer_limit().unwrap_or(self.connection.worker().limits().buffer);
+                body.collect(self.connection.body_limits(), most, plugin.adds_body()).await?;
             }
             Settled::Continue => {}
         }

@@ -27,6 +27,7 @@ mod rate_limit;
 mod rbac;
 mod set_metadata;
 
+pub(crate) use grpc_web::decode as decode_grpc_web;
 pub(crate) use jwt_authn::JwksCache;
 pub(crate) use local_rate_limit::bucket_time;
 

@@ -1,10 +1,12 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Follows the frames of an HTTP/2 client and counts those that ask for work without being part of a request.
+//! Follows the frames of an HTTP/2 client: counts those that ask for work without being part of a request, and says while a head is
+//! coming in.
 //!
 //! The HTTP/2 library ends a connection for resets, continuations and empty data, but answers SETTINGS and PING for ever
-//! (CVE-2019-9512, CVE-2019-9515) and takes any number of PRIORITY and unknown frames.
+//! (CVE-2019-9512, CVE-2019-9515) and takes any number of PRIORITY, unknown and WINDOW_UPDATE frames and of resets of streams that are
+//! over. It waits for the rest of a head for ever, too.
 
 use crate::preface::PREFACE;
 use std::time::Duration;
@@ -16,15 +18,23 @@ const ALLOWED: u32 = 10_000;
 const PERIOD: Duration = Duration::from_secs(10);
 /// Bytes taken by the client that earn it one more: gRPC clients ping once for each piece that they read, to measure the link.
 const EARN: u64 = 256;
+/// The same for WINDOW_UPDATE: two for the smallest piece of an answer, which is its header and one byte.
+const EARN_WINDOW: u64 = 5;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 
 /// Follows the frames of one connection.
 #[derive(Debug)]
 pub(crate) struct FrameGuard {
     place: Place,
     header: [u8; HEADER],
-    count: u32,
-    earned: u64,
-    since: Option<Instant>,
+    /// HEADERS came without the end of the head.
+    open_head: bool,
+    talk: Allowance,
+    windows: Allowance,
 }
 
 #[derive(Debug)]
@@ -40,12 +50,30 @@ enum Place {
 impl FrameGuard {
     /// A guard at the start of a connection.
     pub(crate) fn new() -> Self {
-        Self { place: Place::Preface(PREFACE.len()), header: [0; HEADER], count: 0, earned: 0, since: None }
+        Self {
+            place: Place::Preface(PREFACE.len()),
+            header: [0; HEADER],
+            open_head: false,
+            talk: Allowance::new(EARN),
+            windows: Allowance::new(EARN_WINDOW),
+        }
     }
 
     /// The client took so many bytes.
     pub(crate) fn took(&mut self, bytes: usize) {
-        self.earned += bytes as u64;
+        self.talk.earned += bytes as u64;
+        self.windows.earned += bytes as u64;
+    }
+
+    /// Whether a request's head or a frame other than DATA has begun that is not complete.
+    pub(crate) fn inside_head(&self) -> bool {
+        let [_, _, _, kind, ..] = self.header;
+        self.open_head
+            || match self.place {
+                Place::Header(known) => known > 0,
+                Place::Payload(_) => kind != DATA,
+                Place::Preface(_) => false,
+            }
     }
 
     /// Looks at the next bytes. Where they are too many such frames: how many of the bytes come before the one too many.
@@ -70,7 +98,7 @@ impl FrameGuard {
                         self.place = Place::Header(known + used);
                         return Ok(());
                     }
-                    if self.is_idle_talk() && self.is_too_much() {
+                    if !self.may_come() {
                         return Err(at);
                     }
                     at += used;
@@ -83,29 +111,51 @@ impl FrameGuard {
         Ok(())
     }
 
-    /// DATA, HEADERS, RST_STREAM, PUSH_PROMISE, GOAWAY, WINDOW_UPDATE and CONTINUATION are the library's; the rest is counted.
-    fn is_idle_talk(&self) -> bool {
+    /// Whether the frame whose header has come is still allowed. DATA, HEADERS, PUSH_PROMISE, GOAWAY and CONTINUATION are the library's.
+    fn may_come(&mut self) -> bool {
         let [_, _, _, kind, flags, ..] = self.header;
         match kind {
+            HEADERS | CONTINUATION => {
+                self.open_head = flags & END_HEADERS == 0;
+                true
+            }
+            DATA | 5 | 7 => true,
             // SETTINGS and PING, but not the answers to ours.
-            4 | 6 => flags & 1 == 0,
-            0 | 1 | 3 | 5 | 7 | 8 | 9 => false,
-            _ => true,
+            4 | 6 if flags & 1 != 0 => true,
+            8 => self.windows.take(),
+            _ => self.talk.take(),
         }
     }
+}
 
-    fn is_too_much(&mut self) -> bool {
+/// How many frames of a kind may still come.
+#[derive(Debug)]
+struct Allowance {
+    /// Bytes that earn one.
+    each: u64,
+    count: u32,
+    earned: u64,
+    since: Option<Instant>,
+}
+
+impl Allowance {
+    fn new(each: u64) -> Self {
+        Self { each, count: 0, earned: 0, since: None }
+    }
+
+    /// Counts one; false where it is one too many.
+    fn take(&mut self) -> bool {
         self.count += 1;
         if self.count < ALLOWED {
-            return false;
+            return true;
         }
         // The clock is asked only now, so that a connection that talks little pays nothing: the first allowance has no period.
         let now = Instant::now();
-        let earned = u32::try_from(self.earned / EARN).unwrap_or(u32::MAX).min(ALLOWED);
+        let earned = u32::try_from(self.earned / self.each).unwrap_or(u32::MAX).min(ALLOWED);
         let over = self.since.is_some_and(|since| now - since < PERIOD);
         self.earned = 0;
         if over && earned == 0 {
-            return true;
+            return false;
         }
         if over {
             self.count -= earned;
@@ -113,7 +163,7 @@ impl FrameGuard {
             self.since = Some(now);
             self.count = 0;
         }
-        false
+        true
     }
 }
 
@@ -144,19 +194,40 @@ mod tests {
     #[test]
     fn talk_without_requests_is_limited_and_nothing_else() {
         let twice = 2 * ALLOWED as usize;
-        for (kind, flags, payload) in [(6, 0, 8), (4, 0, 0), (2, 0, 5), (99, 0, 0)] {
+        for (kind, flags, payload) in [(6, 0, 8), (4, 0, 0), (2, 0, 5), (99, 0, 0), (3, 0, 4), (8, 0, 4)] {
             for piece in [1, 4, 9, 100] {
                 let passed = passes(&frame(kind, flags, payload), piece, 0);
                 assert!((ALLOWED as usize..=twice + 1).contains(&passed), "{kind} {passed}");
             }
         }
-        for (kind, flags, payload) in [(6, 1, 8), (4, 1, 0), (0, 0, 100), (1, 4, 20), (8, 0, 4), (3, 0, 4)] {
+        for (kind, flags, payload) in [(6, 1, 8), (4, 1, 0), (0, 0, 100), (1, 4, 20)] {
             assert_eq!(passes(&frame(kind, flags, payload), 7, 0), 40_000, "{kind}");
         }
         // A client that reads as it pings goes on.
         assert_eq!(passes(&frame(6, 0, 8), 9, 300), 40_000);
+        // So does one that acknowledges every little piece of an answer, for its stream and for the connection.
+        assert_eq!(passes(&[frame(8, 0, 4), frame(8, 0, 4)].concat(), 13, 10), 40_000);
         // The answers to its pings earn it little.
         assert!(passes(&frame(6, 0, 8), 9, 17) < 2 * twice);
+    }
+
+    #[test]
+    fn a_head_is_inside_until_its_end_whatever_the_pieces() {
+        let mut guard = FrameGuard::new();
+        let mut inside = |bytes: &[u8]| {
+            guard.inspect(bytes).unwrap();
+            guard.inside_head()
+        };
+        assert!(!inside(PREFACE));
+        assert!(inside(&[0, 0]), "a frame has begun");
+        assert!(inside(&[20, 1, 4, 0, 0, 0, 1, 7]), "its payload too");
+        assert!(!inside(&[7; 19]));
+        assert!(inside(&frame(1, 0, 20)), "no end of the head");
+        assert!(inside(&frame(9, 0, 5)));
+        assert!(!inside(&frame(9, 4, 5)));
+        let (begun, rest) = (&frame(0, 0, 100)[..50], &frame(0, 0, 100)[50..]);
+        assert!(!inside(begun), "a body has its own limit");
+        assert!(!inside(rest));
     }
 
     #[test]

@@ -66,11 +66,13 @@ pub(crate) enum Refusal {
     Http2Flood,
     /// HTTP/2 that breaks the protocol.
     Http2Protocol,
+    /// Requests of HTTP/2 that the client gave up as soon as it had asked, too many of all.
+    RapidReset,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::LengthAndEncoding,
         Self::DuplicateLength,
         Self::BadLength,
@@ -94,6 +96,7 @@ impl Refusal {
         Self::FrameFlood,
         Self::Http2Flood,
         Self::Http2Protocol,
+        Self::RapidReset,
     ];
 
     /// The counter's label.
@@ -122,6 +125,7 @@ impl Refusal {
             Self::FrameFlood => "frame_flood",
             Self::Http2Flood => "http2_flood",
             Self::Http2Protocol => "http2_protocol",
+            Self::RapidReset => "rapid_reset",
         }
     }
 }

@@ -10,10 +10,10 @@ use crate::listener::{Phase, Watch};
 use crate::record::Record;
 use crate::request;
 use crate::response_body::ResponseBody;
+use crate::stream_task::StreamExecutor;
 use crate::watchdog::{Verdict, Watchdog};
 use ::http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +24,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::task::spawn_local;
 
 /// Serves HTTP/1. Between requests that are far apart, the connection is held without hyper and its buffers.
 pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -75,6 +74,11 @@ where
     Some(io)
 }
 
+/// Bytes of an answer that one HTTP/2 stream holds for its client.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that a client may make us reset by breaking their protocol (CVE-2025-8671).
+const STREAM_ERRORS: usize = 100;
+
 /// Serves HTTP/2 and nothing else.
 pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Rc<Connection>,
@@ -83,7 +87,7 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
     let settings = connection.settings();
     settings.metrics.downstream_cx_http2_total.increment();
     let (limits, defaults) = (&settings.http.limits, connection.worker().limits());
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(&connection)));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams.unwrap_or(defaults.http2_streams))
@@ -91,14 +95,32 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         .initial_connection_window_size(
             limits.initial_connection_window.unwrap_or(defaults.http2_connection_window),
         )
-        .max_header_list_size(limits.max_headers_bytes);
+        .max_header_list_size(limits.max_headers_bytes)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_local_error_reset_streams(STREAM_ERRORS);
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)));
     let driven = Driver::new(&connection, true).drive(served.as_mut()).await;
     let found = if let Driven::Ended { refusal } = driven { refusal } else { None };
     if let Some(reason) = connection.stream().refusal().or(found) {
         settings.metrics.count_refusal(reason);
         settings.metrics.downstream_cx_protocol_error.increment();
+        if matches!(reason, Refusal::FrameFlood | Refusal::Http2Flood | Refusal::RapidReset) {
+            note_flood(&connection, reason);
+        }
     }
+}
+
+/// Says who floods, now and then: a log must not become the flood's second victim.
+fn note_flood(connection: &Connection, reason: Refusal) {
+    let Some(others) = connection.worker().flood_log().due() else { return };
+    let info = connection.info();
+    tracing::warn!(
+        listener = %info.listener,
+        remote = %info.remote,
+        reason = reason.as_str(),
+        others,
+        "connection ended for a flood; the next line in a minute at the earliest"
+    );
 }
 
 fn service(
@@ -107,16 +129,6 @@ fn service(
 + 'static {
     let connection = Rc::clone(connection);
     service_fn(move |request| request::serve(Rc::clone(&connection), request))
-}
-
-/// Tasks of HTTP/2 streams stay on the worker.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        spawn_local(future);
-    }
 }
 
 /// A connection that can be asked to end.
@@ -135,12 +147,12 @@ where
     }
 }
 
-impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
+impl<I, S> Graceful for http2::Connection<I, S, StreamExecutor>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, ResponseBody>,
+    StreamExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, ResponseBody>,
 {
     fn end(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -6,10 +6,12 @@
 use crate::access_log::LogWriter;
 use crate::filters::{Native, Site};
 use crate::metrics::HttpMetrics;
+use crate::options::Limits;
 use crate::plugin::Plugin;
 use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a worker serves a filter chain with.
 #[derive(Debug)]
@@ -44,6 +46,16 @@ pub(crate) enum FilterKind {
 }
 
 impl HttpSettings {
+    /// How long a request's head may take.
+    pub(crate) fn head_limit(&self, limits: &Limits) -> Duration {
+        self.http.timeouts.request_headers.unwrap_or(limits.request_headers)
+    }
+
+    /// How long a client may let a body or an answer wait: the safe limit, or less where the configuration says so.
+    pub(crate) fn stalled(&self, limits: &Limits) -> Duration {
+        self.http.timeouts.stream_idle.map_or(limits.stalled, |limit| limit.min(limits.stalled))
+    }
+
     /// Puts the settings together; `site` is where its built-in filters stand, `plugin` makes a plugin's part on this worker.
     pub(crate) fn new(
         http: &Arc<HttpConnectionManager>,

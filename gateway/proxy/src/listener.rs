@@ -4,6 +4,8 @@
 //! One open listener as one worker sees it.
 
 use crate::metrics::ListenerMetrics;
+use crate::options::ConnectionLimits;
+use crate::sources::Sources;
 use crate::tls::TlsConfigs;
 use gateway_config::Listener;
 use std::cell::{Cell, RefCell};
@@ -20,13 +22,20 @@ use std::task::{Poll, Waker};
 pub(crate) struct SharedListener {
     pub(crate) name: Arc<str>,
     pub(crate) address: SocketAddr,
+    pub(crate) sources: Arc<Sources>,
     connections: AtomicUsize,
     limit: usize,
 }
 
 impl SharedListener {
-    pub(crate) fn new(name: &str, address: SocketAddr, limit: usize) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), address, connections: AtomicUsize::new(0), limit })
+    pub(crate) fn new(name: &str, address: SocketAddr, limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            address,
+            sources: Sources::new(limits.source),
+            connections: AtomicUsize::new(0),
+            limit: limits.listener,
+        })
     }
 
     /// Connections open now.
@@ -127,6 +136,11 @@ impl ListenerState {
             return;
         }
         self.phase.set(phase);
+        self.wake();
+    }
+
+    /// Wakes everyone who has to know that something is another way now.
+    pub(crate) fn wake(&self) {
         self.wakers.borrow().values().for_each(Waker::wake_by_ref);
     }
 

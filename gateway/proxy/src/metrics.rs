@@ -98,6 +98,8 @@ numbers! {
         downstream_cx_idle_timeout: "counter",
         /// Connections closed because of a drain.
         downstream_cx_drain_close: "counter",
+        /// Connections closed because memory is short.
+        downstream_cx_overload_disable_keepalive: "counter",
         /// Connections closed because the client took nothing for too long.
         downstream_cx_write_timeout: "counter",
         /// Requests so far.
@@ -116,6 +118,10 @@ numbers! {
         downstream_rq_header_timeout: "counter",
         /// Requests whose body did not come in time.
         downstream_rq_idle_timeout: "counter",
+        /// Requests answered 503 because memory is short.
+        downstream_rq_overload_close: "counter",
+        /// Requests that were not there as a whole in time.
+        downstream_rq_timeout: "counter",
         /// Requests whose body was above a buffer's limit.
         downstream_rq_too_large: "counter",
         /// Requests refused for an upgrade that is not allowed.
@@ -145,6 +151,10 @@ numbers! {
         downstream_cx_active: "gauge",
         /// Connections closed at once because of the limit.
         downstream_cx_overflow: "counter",
+        /// Connections closed at once because of the process's limit.
+        downstream_global_cx_overflow: "counter",
+        /// Connections closed at once because memory is short.
+        downstream_cx_overload_reject: "counter",
         /// Connections that did not say in time which protocol they speak.
         downstream_pre_cx_timeout: "counter",
         /// Connections without the PROXY protocol header that they must have, or with a broken one.
@@ -166,6 +176,7 @@ numbers! {
         /// Connections that have ended.
         downstream_cx_destroy: "counter",
     } and {
+        source_overflow: Number,
         connection_length: Histogram,
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Normalised {
 pub(crate) enum Refused {
     /// 400, with the access log's `response_code_details`.
     BadRequest(&'static str),
+    /// 431: more headers than allowed, or larger ones.
+    TooManyHeaders,
     /// 405: the gateway is no forward proxy.
     MethodNotAllowed,
     /// The client's address is not told as it must be.
@@ -49,6 +51,10 @@ pub(crate) fn normalise(
     connection: &Connection,
 ) -> Result<Normalised, Refused> {
     let Parts { method, uri, version, mut headers, .. } = parts;
+    // HTTP/1's parser counts by itself.
+    if headers.len() > http.limits.max_headers as usize {
+        return Err(Refused::TooManyHeaders);
+    }
     if method == Method::CONNECT {
         return Err(Refused::MethodNotAllowed);
     }

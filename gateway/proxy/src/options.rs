@@ -12,14 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How the proxy runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProxyOptions {
     /// Threads that serve traffic, each with its own runtime; 0: one for each core.
     pub workers: usize,
     /// Addresses to bind instead of those in the configuration, by listener name.
     pub bind: HashMap<String, SocketAddr>,
-    /// Connections that one listener takes at a time, over all workers; more are closed at once.
-    pub max_connections: usize,
+    /// How many connections are taken at a time, over all workers; more are closed at once.
+    pub connections: ConnectionLimits,
+    /// Bytes of memory that the process should stay below; none: it never runs short.
+    pub memory: Option<u64>,
     /// How a drain goes.
     pub drain: DrainOptions,
     /// Limits that hold where the configuration sets none.
@@ -30,6 +32,18 @@ pub struct ProxyOptions {
     pub plugins: Option<Arc<dyn FilterProvider<WasmFilter>>>,
     /// Who the gateway is in Istio's metrics; none: there are none.
     pub istio: Option<Arc<IstioSource>>,
+}
+
+/// How many connections are taken at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// By the process.
+    pub process: usize,
+    /// By one listener.
+    pub listener: usize,
+    /// By one listener from one client address, or one network of 64 bits with IPv6; 0: no limit. Where a PROXY protocol header tells
+    /// the client, it counts.
+    pub source: usize,
 }
 
 /// How a drain goes.
@@ -64,18 +78,9 @@ pub struct Limits {
     pub buffer: usize,
 }
 
-impl Default for ProxyOptions {
+impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self {
-            workers: 0,
-            bind: HashMap::new(),
-            max_connections: 50_000,
-            drain: DrainOptions::default(),
-            limits: Limits::default(),
-            node_cluster: String::new(),
-            plugins: None,
-            istio: None,
-        }
+        Self { process: 100_000, listener: 50_000, source: 25_000 }
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) fn canonical(target: &PathAndQuery, options: PathOptions) -> Canonica
     if !path.starts_with('/') {
         return Canonical::Refused;
     }
+    // A target of a query alone has an empty path, which reads as `/` (RFC 9112, section 3.2.1).
+    if target.as_str().starts_with('?') {
+        let target = bytes::Bytes::from(format!("/{}", target.as_str()));
+        return PathAndQuery::from_maybe_shared(target).map_or(Canonical::Refused, Canonical::Changed);
+    }
     if is_canonical(path.as_bytes(), options) {
         return Canonical::Same;
     }
@@ -171,6 +176,7 @@ mod tests {
     fn spellings_of_one_path_become_one() {
         for (path, expected) in [
             ("/", "/"),
+            ("?a=/../b", "/?a=/../b"),
             ("/a/b", "/a/b"),
             ("/a/./b", "/a/b"),
             ("/a/../b", "/b"),

@@ -9,6 +9,7 @@ use crate::filters::JwksCache;
 use crate::listener::{Phase, SharedListener};
 use crate::metrics::{self, PrometheusText, Stat, StatScope, StatValue, WorkerMetrics};
 use crate::options::ProxyOptions;
+use crate::overload::Memory;
 use crate::plugin::Factories;
 use crate::sockets;
 use crate::tls::TicketKeys;
@@ -106,11 +107,15 @@ impl Proxy {
             jwks: JwksCache::default(),
             tickets: TicketKeys::default(),
             next_connection: AtomicU64::new(1),
+            memory: Memory::new(options.memory),
             connections: AtomicUsize::new(0),
             accepting: AtomicUsize::new(0),
             options,
         });
-        let workers = (0..count).map(|index| start_worker(index, &shared)).collect::<Result<_, _>>()?;
+        let workers: Vec<WorkerHandle> =
+            (0..count).map(|index| start_worker(index, &shared)).collect::<Result<_, _>>()?;
+        let told = workers.iter().filter_map(|worker| Some(worker.commands.as_ref()?.downgrade()));
+        shared.memory.watch(told.collect()).map_err(StartError::Memory)?;
         Ok(Self {
             shared,
             workers,
@@ -177,7 +182,7 @@ impl Proxy {
             match sockets::listen(wanted, self.workers.len(), listener.backlog) {
                 Ok((address, sockets)) => {
                     tracing::info!(listener = %name, %address, "listener open");
-                    let shared = SharedListener::new(name, address, self.shared.options.max_connections);
+                    let shared = SharedListener::new(name, address, self.shared.options.connections);
                     for (change, socket) in changes.iter_mut().zip(sockets) {
                         change.open.push(Opening {
                             shared: Arc::clone(&shared),
@@ -299,6 +304,7 @@ impl Proxy {
     pub fn visit_stats(&self, visit: &mut dyn FnMut(&Stat<'_>)) {
         let workers: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.metrics)).collect();
         metrics::visit(&workers, &self.shared.upstream, visit);
+        self.shared.memory.visit(visit);
         visit(&Stat {
             scope: StatScope::Own(None),
             name: "access_log_lines_dropped_total",

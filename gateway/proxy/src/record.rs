@@ -10,7 +10,7 @@ use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
 use crate::format::{Values, write_json, write_text};
 use crate::metrics::{Measures, Outcome};
-use crate::request_body::BodySource;
+use crate::request_body::{BodyError, BodySource};
 use gateway_config::{EndpointAddress, LogLine, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
 use gateway_upstream::{HostState, clock};
@@ -290,6 +290,11 @@ impl Record {
         metrics.downstream_rq_active.decrement();
         metrics.count_status(self.status);
         metrics.request_time.observe(duration);
+        match self.body.as_ref().and_then(|body| body.failure()) {
+            Some(BodyError::Idle) => metrics.downstream_rq_idle_timeout.increment(),
+            Some(BodyError::Late) => metrics.downstream_rq_timeout.increment(),
+            _ => {}
+        }
         if self.complete { &metrics.downstream_rq_completed } else { &metrics.downstream_rq_rx_reset }
             .increment();
     }
@@ -301,6 +306,7 @@ impl Drop for Record {
         if !self.complete && self.flags == ResponseFlags::default() {
             self.flags = ResponseFlags::DOWNSTREAM_TERMINATION;
             self.details.get_or_insert(Cow::Borrowed("downstream_remote_disconnect"));
+            self.connection.given_up(duration);
         }
         self.count(duration);
         self.connection.end();

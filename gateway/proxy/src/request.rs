@@ -17,16 +17,17 @@ use crate::head_guard::Refusal;
 use crate::internal_redirect::Followed;
 use crate::mutations::{apply_to_response, ordered};
 use crate::normalise::{Normalised, Refused, normalise};
+use crate::overload::Pressure;
 use crate::record::Record;
 use crate::request_body::BodySource;
 use crate::response_body::{self, ResponseBody};
 use crate::routing::{Chosen, Routing};
 use crate::steer::{self, Steering};
 use crate::upgrade::Upgrade;
-use crate::{local_reply, respond, rewrite};
+use crate::{local_reply, respond, rewrite, stream_task};
 use gateway_config::{Action, Forward, HeaderMutations, RequireTls};
 use gateway_filter_api::{RequestHead, ResponseFlags};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use std::convert::Infallible;
@@ -41,10 +42,31 @@ pub(crate) async fn serve(
     let serving = record.serving.clone();
     let (version, head_only) = (request.version(), request.method() == Method::HEAD);
     let upgrade = Upgrade::offered(&mut request);
-    let mut answer = answer(&mut record, &serving, request, upgrade).await;
+    let mut answer = if connection.worker().pressure() >= Pressure::NoRequests {
+        overloaded(&mut record, &request)
+    } else {
+        answer(&mut record, &serving, request, upgrade).await
+    };
     // What was answered before the request was read to its end.
     local_reply::finish(&mut answer, &record, None);
+    // Where the client's window is closed from the start, the answer's body is not even asked.
+    stream_task::offered();
     Ok(respond::respond(answer, record, version, head_only))
+}
+
+/// Memory is short: nothing is read, nothing is sent on.
+fn overloaded<'a>(record: &mut Record, request: &Request<Incoming>) -> Answer<'a> {
+    record.serving.settings.metrics.downstream_rq_overload_close.increment();
+    record.keep_unread(request.method().clone(), request.uri().path_and_query().cloned(), request.version());
+    record.flags |= Failure::OVERLOAD.flags;
+    record.details = Some(Failure::OVERLOAD.details.into());
+    let grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let mut answer = Failure::OVERLOAD.answer(grpc);
+    answer.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 /// Everything up to the answer's final form.
@@ -218,7 +240,7 @@ fn body_source(
     if run.is_some() {
         head.headers.remove(CONTENT_LENGTH);
     }
-    body.into_source(keep, limits, run)
+    body.into_source(keep, record.connection.body_limits(), run)
 }
 
 /// The response's filters and header changes.
@@ -311,6 +333,13 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
             // Who sends such a head may have framed it in another way than we read it.
             record.connection.age();
             Failure::bad_request(details)
+        }
+        Refused::TooManyHeaders => {
+            record.serving.settings.metrics.count_refusal(Refusal::TooLarge);
+            Failure {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                ..Failure::bad_request("too_many_headers")
+            }
         }
         Refused::MethodNotAllowed => {
             Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }

@@ -11,12 +11,13 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Why a body ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +28,24 @@ pub(crate) enum BodyError {
     /// No byte came for too long.
     #[error("the client's request body did not go on in time")]
     Idle,
+    /// It was not there as a whole in time.
+    #[error("the client's request was not there in time")]
+    Late,
     /// It can not be sent again, as it was not kept.
     #[error("the request body was not kept")]
     Gone,
     /// A plugin answered the request.
     #[error("a filter ended the request")]
     Answered,
+}
+
+/// How long a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// Without a byte.
+    pub(crate) stalled: Duration,
+    /// As a whole.
+    pub(crate) whole: Option<Duration>,
 }
 
 /// Where the body of one request comes from, for all attempts to send it.
@@ -60,19 +73,21 @@ struct State {
     trailers: Option<HeaderMap>,
     failed: Option<BodyError>,
     idle: IdleTimer,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl BodySource {
-    /// A source that keeps up to `keep` bytes to send them again, and fails where no byte comes for `idle`.
+    /// A source that keeps up to `keep` bytes to send them again, and fails where it takes too long.
     pub(crate) fn new(
         (incoming, http2): (Incoming, bool),
         keep: usize,
-        idle: Duration,
+        limits: BodyLimits,
         run: Option<BodyRun>,
     ) -> Rc<Self> {
         let kept = (keep > 0).then(Vec::new);
-        let mut state = State::new(Some(incoming), run, kept, keep, IdleTimer::new(Some(idle)));
+        let mut state = State::new(Some(incoming), run, kept, keep, IdleTimer::new(Some(limits.stalled)));
         state.http2 = http2;
+        state.deadline = limits.whole.map(|whole| Box::pin(sleep(whole)));
         Self::from_state(state, 0, false)
     }
 
@@ -94,6 +109,15 @@ impl BodySource {
             ended_at: Cell::new(done.then(Instant::now)),
             ended: Notify::new(),
         })
+    }
+
+    /// The client was sent a piece of the answer: it is no idler, even where its body does not go on.
+    pub(crate) fn answered(&self) {
+        if !self.done.get()
+            && let Ok(mut state) = self.state.try_borrow_mut()
+        {
+            state.idle.moved();
+        }
     }
 
     /// Bytes that came from the client.
@@ -163,11 +187,9 @@ impl BodySource {
             }
             let Some(incoming) = &mut state.incoming else { return Poll::Ready(None) };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
-                let expired = state.idle.poll_expired(context);
-                return if expired {
-                    Poll::Ready(Some(Err(self.fail(&mut state, BodyError::Idle))))
-                } else {
-                    Poll::Pending
+                return match state.expired(context) {
+                    Some(error) => Poll::Ready(Some(Err(self.fail(&mut state, error)))),
+                    None => Poll::Pending,
                 };
             };
             match self.take(&mut state, frame) {
@@ -295,7 +317,16 @@ impl State {
             trailers: None,
             failed: None,
             idle,
+            deadline: None,
         }
+    }
+
+    /// Whether the client takes too long.
+    fn expired(&mut self, context: &mut Context<'_>) -> Option<BodyError> {
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Some(BodyError::Late);
+        }
+        self.idle.poll_expired(context).then_some(BodyError::Idle)
     }
 
     /// Plugins may change the length.

@@ -9,6 +9,7 @@ use crate::filter::{BodyRun, Direction, FilterStreams};
 use crate::idle::IdleTimer;
 use crate::record::Record;
 use crate::request_body::RequestBody;
+use crate::stream_task;
 use bytes::{Bytes, BytesMut};
 use gateway_filter_api::{LocalResponse, ResponseFlags};
 use gateway_upstream::UpstreamBody;
@@ -128,6 +129,10 @@ impl ResponseBody {
             self.record.keep_trailers(trailers);
         }
         self.record.complete = payload_ended(&self.payload);
+        // A client may be silent while it is answered.
+        if let Some(body) = &self.record.body {
+            body.answered();
+        }
     }
 }
 
@@ -281,7 +286,11 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let this = &mut *self;
-        let frame = std::task::ready!(this.payload.poll_frame(context));
+        let Poll::Ready(frame) = this.payload.poll_frame(context) else {
+            stream_task::awaited();
+            return Poll::Pending;
+        };
+        stream_task::offered();
         Poll::Ready(match frame {
             None => {
                 this.record.complete = true;

@@ -230,6 +230,12 @@ fn failure(kind: SendErrorKind, retried: bool, body: Option<BodyError>) -> Failu
             flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
             details: "request_body_idle_timeout",
         },
+        (_, Some(BodyError::Late)) => Failure {
+            status: StatusCode::REQUEST_TIMEOUT,
+            body: "request timeout",
+            flags: ResponseFlags::default(),
+            details: "request_overall_timeout",
+        },
         (_, Some(_)) | (SendErrorKind::Request, None) => Failure {
             flags: ResponseFlags::DOWNSTREAM_TERMINATION,
             ..Failure::bad_request("request_body_failed")

@@ -61,6 +61,18 @@ pub(crate) async fn look(stream: &mut ClientStream) -> io::Result<Option<Hello>>
     Ok(found)
 }
 
+/// Reads a hello that comes in pieces, as [`look`] does.
+pub(crate) fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Hello> {
+    let (mut acceptor, mut seen, mut parsed) = (Acceptor::default(), Vec::new(), 0);
+    for piece in pieces {
+        seen.extend_from_slice(piece);
+        if let Parsed::Hello(hello) = feed(&mut acceptor, &seen, &mut parsed) {
+            return Some(hello);
+        }
+    }
+    None
+}
+
 enum Parsed {
     Hello(Hello),
     More,

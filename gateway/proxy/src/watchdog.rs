@@ -4,6 +4,7 @@
 //! The time limits of a connection: one timer, armed for the limit that comes next.
 
 use crate::connection::Connection;
+use crate::overload::Pressure;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,6 +28,9 @@ pub(crate) enum Verdict {
 /// How long a connection is without a request before its parser and buffers are given up.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long a client may let an answer wait while memory is nearly used up.
+const BLOCKED: Duration = Duration::from_millis(500);
+
 /// Watches one connection.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
@@ -34,6 +38,8 @@ pub(crate) struct Watchdog {
     http2: bool,
     opened: Instant,
     drain_since: Option<Instant>,
+    /// It was told to end because memory is short.
+    relieved: bool,
     /// A drain was announced to the client by GOAWAY.
     told: bool,
     /// The parser is gone until the client's next byte.
@@ -48,12 +54,13 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn new(connection: Rc<Connection>, http2: bool) -> Self {
         let opened = Instant::now();
-        let armed = opened + connection.worker().limits().request_headers.min(REST);
+        let armed = opened + connection.head_limit().min(REST);
         Self {
             connection,
             http2,
             opened,
             drain_since: None,
+            relieved: false,
             told: false,
             resting: false,
             timer: Box::pin(sleep_until(armed)),
@@ -69,6 +76,11 @@ impl Watchdog {
             self.connection.settings().metrics.downstream_cx_drain_close.increment();
             self.arm(Instant::now());
         }
+        if self.connection.worker().pressure() > Pressure::None
+            && let Some(verdict) = self.relieve()
+        {
+            return verdict;
+        }
         // GOAWAY at once, but not before the first request: hyper closes a connection without an answer while it is in its handshake,
         // and a client sends its first request along with that.
         if self.http2 && !self.told && self.drain_since.is_some() && self.connection.requests() > 0 {
@@ -78,8 +90,7 @@ impl Watchdog {
         let stream = self.connection.stream();
         let urgent = stream.head_since().is_some() || stream.write_blocked_since().is_some();
         if urgent {
-            let limits = self.connection.worker().limits();
-            let due = Instant::now() + limits.request_headers.min(limits.stalled);
+            let due = Instant::now() + self.connection.head_limit().min(self.connection.stalled());
             if due < self.armed {
                 self.arm(due);
             }
@@ -107,6 +118,24 @@ impl Watchdog {
         Verdict::Wait
     }
 
+    /// Memory is short: without a request the connection ends, and later where its client does not take what it is sent.
+    fn relieve(&mut self) -> Option<Verdict> {
+        let blocked = self.connection.stream().write_blocked_since();
+        if self.connection.worker().pressure() == Pressure::NoConnections
+            && blocked.is_some_and(|since| since.elapsed() > BLOCKED)
+        {
+            self.connection.settings().metrics.downstream_cx_write_timeout.increment();
+            return Some(Verdict::Cut);
+        }
+        let idle = self.connection.idle_since().is_some() && self.connection.requests() > 0;
+        if !idle || self.relieved {
+            return None;
+        }
+        self.relieved = true;
+        self.connection.settings().metrics.downstream_cx_overload_disable_keepalive.increment();
+        Some(Verdict::End)
+    }
+
     /// The parser went, or came back.
     pub(crate) fn rests(&mut self, resting: bool) {
         self.resting = resting;
@@ -132,20 +161,20 @@ impl Watchdog {
             at <= now
         };
         if let Some(since) = stream.head_since()
-            && due(since + timeouts.request_headers.unwrap_or(limits.request_headers))
+            && due(since + connection.head_limit())
         {
             metrics.downstream_rq_header_timeout.increment();
             return Err(Verdict::Cut);
         }
         if let Some(since) = stream.write_blocked_since()
-            && due(since + limits.stalled)
+            && due(since + connection.stalled())
         {
             metrics.downstream_cx_write_timeout.increment();
             return Err(Verdict::Cut);
         }
         if let Some(since) = connection.idle_since() {
             let first = connection.requests() == 0 && !self.http2;
-            let limit = if first { limits.request_headers } else { timeouts.idle.unwrap_or(limits.idle) };
+            let limit = if first { connection.head_limit() } else { timeouts.idle.unwrap_or(limits.idle) };
             if due(since + limit) {
                 metrics.downstream_cx_idle_timeout.increment();
                 return Err(Verdict::End);

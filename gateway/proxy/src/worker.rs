@@ -9,14 +9,16 @@ use crate::access_log::{AccessLogs, WorkerLogs};
 use crate::filters::{JwksCache, Site};
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
+use crate::log_pace::LogPace;
 use crate::metrics::{IstioRecorder, WorkerMetrics};
 use crate::options::{Limits, ProxyOptions};
+use crate::overload::{Memory, Pressure};
 use crate::plugin::{Factories, Plugin};
 use crate::request_body::RequestBody;
 use crate::tls::TicketKeys;
 use gateway_config::{AccessLog, HttpConnectionManager, Listener, LogSink, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) jwks: JwksCache,
     pub(crate) tickets: TicketKeys,
     pub(crate) next_connection: AtomicU64,
+    /// The process's memory.
+    pub(crate) memory: Arc<Memory>,
     /// Connections open now, on all listeners.
     pub(crate) connections: AtomicUsize,
     /// Sockets that take connections.
@@ -47,6 +51,8 @@ pub(crate) struct Shared {
 pub(crate) enum Command {
     /// Serve by this from now on.
     Install(Box<Change>, oneshot::Sender<()>),
+    /// Memory is that short.
+    Press(Pressure),
     /// Bring all listeners to this phase.
     Advance(Phase),
     /// Answer.
@@ -97,6 +103,8 @@ pub(crate) struct Worker {
     settings: RefCell<HashMap<usize, Rc<HttpSettings>>>,
     logs: Rc<WorkerLogs>,
     istio: Option<IstioRecorder>,
+    flood_log: LogPace,
+    pressure: Cell<Pressure>,
 }
 
 /// Runs a worker until its commands end.
@@ -118,6 +126,8 @@ pub(crate) async fn run(
         leaving: RefCell::default(),
         settings: RefCell::default(),
         logs: Rc::default(),
+        flood_log: LogPace::default(),
+        pressure: Cell::default(),
     });
     spawn_local(Rc::clone(&worker.logs).flush());
     while let Some(command) = commands.recv().await {
@@ -127,6 +137,7 @@ pub(crate) async fn run(
                 // The proxy may have stopped waiting.
                 let _ = done.send(());
             }
+            Command::Press(pressure) => worker.press(pressure),
             Command::Advance(phase) => worker.advance(phase),
             Command::Ping(answer) => {
                 let _ = answer.send(());
@@ -144,6 +155,22 @@ impl Worker {
     /// Limits that hold where the configuration sets none.
     pub(crate) fn limits(&self) -> &Limits {
         &self.shared.options.limits
+    }
+
+    /// How short memory is.
+    pub(crate) fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    /// Lets all connections know how short memory is.
+    fn press(&self, pressure: Pressure) {
+        self.pressure.set(pressure);
+        self.listeners.borrow().values().chain(self.leaving.borrow().iter()).for_each(|state| state.wake());
+    }
+
+    /// The pace of lines about floods.
+    pub(crate) fn flood_log(&self) -> &LogPace {
+        &self.flood_log
     }
 
     /// This worker's numbers.

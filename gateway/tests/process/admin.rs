@@ -144,7 +144,7 @@ async fn no_secret_is_on_a_page_or_in_the_log() {
     assert_eq!(warming["dynamic_warming_secrets"][0]["name"], "shop/cert");
 
     // What is not taken must not be told either.
-    let generic = json!({"name": "shop/cert", "generic_secret": {"secret": {"inline_string": GENERIC}}});
+    let generic = json!({"name": "shop/cert", "session_ticket_keys": {"keys": [{"inline_string": GENERIC}]}});
     assert!(setting.send(Secret, "11", vec![resource(Secret, "shop/cert", generic)]).await.is_some());
     let certified = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
     let (chain, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());

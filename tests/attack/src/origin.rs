@@ -4,7 +4,7 @@
 //! Servers behind the gateway. They remember what reached them: a refused request must not.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -12,16 +12,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// The answer to `/large`.
+static LARGE: &[u8] = &[b'x'; 4 * 1024 * 1024];
+
 /// A request as it reached the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) line: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The body came to its end.
+    pub(crate) complete: bool,
 }
 
 /// A server that ends when it is dropped.
@@ -70,13 +77,19 @@ async fn serve(
     // Noted before the body: a request that never ends has reached the server as well.
     let at = {
         let mut seen = noted.lock();
-        seen.push(Seen { line, body: Bytes::new() });
+        seen.push(Seen { line, headers: parts.headers, body: Bytes::new(), complete: false });
         seen.len() - 1
     };
+    match parts.uri.path() {
+        "/hang" => return pending().await,
+        "/large" => return Ok(Response::new(Full::new(Bytes::from_static(LARGE)))),
+        _ => {}
+    }
     if let Ok(body) = body.collect().await
         && let Some(seen) = noted.lock().get_mut(at)
     {
         seen.body = body.to_bytes();
+        seen.complete = true;
     }
     Ok(Response::new(Full::new(answer)))
 }

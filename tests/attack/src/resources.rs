@@ -13,13 +13,16 @@ use gateway_xds_api::pb::envoy::config::core::v3::{
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
-use gateway_xds_api::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
+use gateway_xds_api::pb::envoy::config::listener::v3::{
+    Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter,
+};
 use gateway_xds_api::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action, route_match,
 };
 use gateway_xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
+use gateway_xds_api::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use gateway_xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds, http_connection_manager as manager, http_filter,
+    HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
 };
 use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
@@ -62,18 +65,67 @@ pub(crate) fn listener(name: &str, speaks: Speaks, table: &str) -> Typed {
 
 /// The same at an address.
 pub(crate) fn listener_at(name: &str, at: SocketAddr, speaks: Speaks, table: &str) -> Typed {
+    let chain = chain(speaks, manager(name, speaks, table));
+    listener_of(Listener {
+        name: name.into(),
+        address: socket(at),
+        filter_chains: vec![chain],
+        ..Listener::default()
+    })
+}
+
+/// The same with little time for everything that a client can let wait; `proxied`: connections begin with a PROXY protocol header.
+pub(crate) fn impatient(
+    (name, at): (&str, SocketAddr),
+    (speaks, proxied): (Speaks, bool),
+    table: &str,
+    limit: std::time::Duration,
+) -> Typed {
+    let duration = |limit: std::time::Duration| {
+        let (seconds, nanos) = (limit.as_secs().try_into().ok()?, limit.subsec_nanos().try_into().ok()?);
+        Some(Duration { seconds, nanos })
+    };
+    let (whole, limit) = (duration(limit * 2), duration(limit));
+    let http = HttpConnectionManager {
+        request_headers_timeout: limit,
+        stream_idle_timeout: limit,
+        request_timeout: whole,
+        ..manager(name, speaks, table)
+    };
+    let filter = ListenerFilter {
+        name: "envoy.filters.listener.proxy_protocol".into(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(&ProxyProtocol::default()))),
+        ..ListenerFilter::default()
+    };
+    listener_of(Listener {
+        name: name.into(),
+        address: socket(at),
+        listener_filters: proxied.then_some(filter).into_iter().collect(),
+        listener_filters_timeout: limit,
+        filter_chains: vec![FilterChain { transport_socket_connect_timeout: limit, ..chain(speaks, http) }],
+        ..Listener::default()
+    })
+}
+
+fn listener_of(message: Listener) -> Typed {
+    Typed { kind: ResourceType::Listener, name: message.name.clone(), body: any(&message) }
+}
+
+fn manager(name: &str, speaks: Speaks, table: &str) -> HttpConnectionManager {
     let router = HttpFilter {
         name: "envoy.filters.http.router".into(),
         config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..HttpFilter::default()
     };
-    let upgrade =
-        manager::UpgradeConfig { upgrade_type: "websocket".into(), ..manager::UpgradeConfig::default() };
-    let http = HttpConnectionManager {
+    let upgrade = http_connection_manager::UpgradeConfig {
+        upgrade_type: "websocket".into(),
+        ..http_connection_manager::UpgradeConfig::default()
+    };
+    HttpConnectionManager {
         stat_prefix: name.into(),
         codec_type: match speaks {
-            Speaks::Http2 => manager::CodecType::Http2.into(),
-            _ => manager::CodecType::Auto.into(),
+            Speaks::Http2 => http_connection_manager::CodecType::Http2.into(),
+            _ => http_connection_manager::CodecType::Auto.into(),
         },
         common_http_protocol_options: Some(HttpProtocolOptions {
             headers_with_underscores_action: HeadersWithUnderscoresAction::RejectRequest.into(),
@@ -81,34 +133,31 @@ pub(crate) fn listener_at(name: &str, at: SocketAddr, speaks: Speaks, table: &st
         }),
         use_remote_address: Some(BoolValue { value: true }),
         normalize_path: Some(BoolValue { value: true }),
-        path_with_escaped_slashes_action: manager::PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
+        path_with_escaped_slashes_action:
+            http_connection_manager::PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
         http_filters: vec![router],
         upgrade_configs: vec![upgrade],
-        route_specifier: Some(manager::RouteSpecifier::Rds(Rds {
+        route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(Rds {
             config_source: ads(),
             route_config_name: table.into(),
         })),
         ..HttpConnectionManager::default()
-    };
+    }
+}
+
+fn chain(speaks: Speaks, http: HttpConnectionManager) -> FilterChain {
     let network = Filter {
         name: "envoy.filters.network.http_connection_manager".into(),
         config_type: Some(filter::ConfigType::TypedConfig(any(&http))),
     };
-    let chain = FilterChain {
+    FilterChain {
         filters: vec![network],
         transport_socket: match speaks {
             Speaks::Tls(certificate) => Some(tls(certificate)),
             _ => None,
         },
         ..FilterChain::default()
-    };
-    let message = Listener {
-        name: name.into(),
-        address: socket(at),
-        filter_chains: vec![chain],
-        ..Listener::default()
-    };
-    Typed { kind: ResourceType::Listener, name: name.into(), body: any(&message) }
+    }
 }
 
 fn tls(certificate: &str) -> TransportSocket {

@@ -24,6 +24,11 @@ impl Reply {
         std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()
     }
 
+    /// Whether a line of the answer's head is this one, in any case.
+    pub(crate) fn says(&self, line: &str) -> bool {
+        String::from_utf8_lossy(&self.bytes).lines().any(|one| one.eq_ignore_ascii_case(line))
+    }
+
     /// As text, cut.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).chars().take(160).collect()
@@ -50,4 +55,16 @@ pub(crate) async fn read(stream: &mut TcpStream, quiet: Duration) -> Reply {
             Err(_) => return Reply { bytes: answer, closed: false },
         }
     }
+}
+
+/// A GET on a connection of its own, read to its end.
+pub(crate) async fn get(to: SocketAddr, path: &str, limit: Duration) -> anyhow::Result<Reply> {
+    let asked = async {
+        let mut stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: attack.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        anyhow::Ok(read(&mut stream, limit).await)
+    };
+    timeout(limit, asked).await?
 }

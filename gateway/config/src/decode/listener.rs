@@ -18,16 +18,15 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
     fields!(scope, listener => pb::Listener {
         use {
             name, address, filter_chains, default_filter_chain, per_connection_buffer_limit_bytes, listener_filters, tcp_backlog_size,
-            bind_to_port, filter_chain_matcher, udp_listener_config, api_listener, listener_specifier, use_original_dst, fcds_config,
+            bind_to_port, listener_filters_timeout, filter_chain_matcher, udp_listener_config, api_listener, listener_specifier, use_original_dst, fcds_config,
         }
         warn {
             additional_addresses, deprecated_v1, transparent, freebind, socket_options, tcp_fast_open_queue_length, connection_balance_config,
-            access_log, max_connections_to_accept_per_socket_event, enable_mptcp, bypass_overload_manager, tcp_keepalive,
+            access_log, continue_on_listener_filters_timeout, max_connections_to_accept_per_socket_event, enable_mptcp, bypass_overload_manager, tcp_keepalive,
             per_connection_buffer_high_watermark_timeout,
         }
         quiet {
-            stat_prefix, stats_matcher, metadata, drain_type, listener_filters_timeout, continue_on_listener_filters_timeout, traffic_direction,
-            reuse_port, enable_reuse_port, ignore_global_conn_limit,
+            stat_prefix, stats_matcher, metadata, drain_type, traffic_direction, reuse_port, enable_reuse_port, ignore_global_conn_limit,
         }
     });
     let unsupported = [
@@ -57,6 +56,7 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
         chains: self::filter_chains(scope, filter_chains, default_filter_chain)?,
         proxy_protocol,
         tls_inspector,
+        filters_timeout: scope.limit("listener_filters_timeout", listener_filters_timeout, None)?,
         backlog: number(tcp_backlog_size),
         buffer_limit: number(per_connection_buffer_limit_bytes),
     })

@@ -5,8 +5,7 @@
 
 use super::BodyRun;
 use crate::answer::Failure;
-use crate::options::Limits;
-use crate::request_body::{BodySource, broke_off};
+use crate::request_body::{BodyLimits, BodySource, broke_off};
 use bytes::{Bytes, BytesMut};
 use gateway_filter_api::ResponseFlags;
 use http::StatusCode;
@@ -15,6 +14,7 @@ use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// The body of a request whose filters are running.
@@ -66,48 +66,24 @@ impl PendingBody {
     /// Reads all of it, `most` bytes at the most; where there is none, an empty one is made if `even_none`.
     ///
     /// # Errors
-    /// 413 above the limit, 408 where it stops, 400 where it breaks off.
+    /// 413 above the limit, 408 where it stops or takes too long, 400 where it breaks off.
     pub(super) async fn collect(
         &mut self,
-        limits: &Limits,
+        limits: BodyLimits,
         most: usize,
         even_none: bool,
     ) -> Result<(), Failure> {
-        let Some(mut incoming) = self.incoming.take() else {
+        let Some(incoming) = self.incoming.take() else {
             if even_none {
                 self.whole.get_or_insert_default();
             }
             return Ok(());
         };
-        let mut whole = BytesMut::new();
-        loop {
-            let frame =
-                timeout(limits.stalled, poll_fn(|context| Pin::new(&mut incoming).poll_frame(context)));
-            match frame.await {
-                Err(_) => {
-                    let failure = Failure::bad_request("request_body_idle_timeout");
-                    return Err(Failure {
-                        status: StatusCode::REQUEST_TIMEOUT,
-                        flags: ResponseFlags::STREAM_IDLE_TIMEOUT,
-                        ..failure
-                    });
-                }
-                Ok(None) if broke_off(&incoming, self.http2) => {
-                    return Err(Failure::bad_request("request_body_failed"));
-                }
-                Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(Failure::bad_request("request_body_failed")),
-                Ok(Some(Ok(frame))) => {
-                    // Trailers of a request are lost here: they are rare, and no head can name them any more.
-                    let Ok(data) = frame.into_data() else { continue };
-                    if whole.len() + data.len() > most {
-                        return Err(TOO_LARGE);
-                    }
-                    whole.extend_from_slice(&data);
-                }
-            }
-        }
-        self.whole = Some(whole);
+        let whole = collected(incoming, self.http2, limits.stalled, most);
+        self.whole = Some(match limits.whole {
+            Some(limit) => timeout(limit, whole).await.map_err(|_| late("request_overall_timeout"))??,
+            None => whole.await?,
+        });
         Ok(())
     }
 
@@ -115,16 +91,53 @@ impl PendingBody {
     pub(crate) fn into_source(
         self,
         keep: usize,
-        limits: &Limits,
+        limits: BodyLimits,
         run: Option<BodyRun>,
     ) -> Option<Rc<BodySource>> {
         match (self.whole, self.incoming) {
             (Some(whole), _) if whole.is_empty() => None,
             (Some(whole), _) => Some(BodySource::complete(whole.freeze())),
-            (None, Some(incoming)) => {
-                Some(BodySource::new((incoming, self.http2), keep, limits.stalled, run))
-            }
+            (None, Some(incoming)) => Some(BodySource::new((incoming, self.http2), keep, limits, run)),
             (None, None) => None,
         }
+    }
+}
+
+async fn collected(
+    mut incoming: Incoming,
+    http2: bool,
+    stalled: Duration,
+    most: usize,
+) -> Result<BytesMut, Failure> {
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = timeout(stalled, poll_fn(|context| Pin::new(&mut incoming).poll_frame(context)));
+        match frame.await {
+            Err(_) => {
+                let flags = ResponseFlags::STREAM_IDLE_TIMEOUT;
+                return Err(Failure { flags, ..late("request_body_idle_timeout") });
+            }
+            Ok(None) if broke_off(&incoming, http2) => {
+                return Err(Failure::bad_request("request_body_failed"));
+            }
+            Ok(None) => return Ok(whole),
+            Ok(Some(Err(_))) => return Err(Failure::bad_request("request_body_failed")),
+            Ok(Some(Ok(frame))) => {
+                // Trailers of a request are lost here: they are rare, and no head can name them any more.
+                let Ok(data) = frame.into_data() else { continue };
+                if whole.len() + data.len() > most {
+                    return Err(TOO_LARGE);
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+fn late(details: &'static str) -> Failure {
+    Failure {
+        status: StatusCode::REQUEST_TIMEOUT,
+        flags: ResponseFlags::default(),
+        ..Failure::bad_request(details)
     }
 }

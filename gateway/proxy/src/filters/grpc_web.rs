@@ -72,25 +72,16 @@ impl HttpFilter for GrpcWeb {
         chunk: &mut BytesMut,
         end_of_stream: bool,
     ) -> Outcome {
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.len() / 4 * 4;
-        let (groups, rest) = self.rest.split_at(if end_of_stream { self.rest.len() } else { whole });
-        let mut decoded = BytesMut::with_capacity(groups.len() / 4 * 3);
-        // Each message may be encoded on its own, so padding can stand inside.
-        for group in groups.chunks(4) {
-            match STANDARD.decode(group) {
-                Ok(bytes) => decoded.put_slice(&bytes),
-                Err(_) => {
-                    return Outcome::Respond(Box::new(LocalResponse {
-                        body: Bytes::from_static(b"Bad gRPC-web request, invalid base64 data."),
-                        ..LocalResponse::new(StatusCode::BAD_REQUEST, "grpc_base_64_decode_failed")
-                    }));
-                }
+        match decode(&mut self.rest, chunk, end_of_stream) {
+            Some(decoded) => {
+                *chunk = decoded;
+                Outcome::Continue
             }
+            None => Outcome::Respond(Box::new(LocalResponse {
+                body: Bytes::from_static(b"Bad gRPC-web request, invalid base64 data."),
+                ..LocalResponse::new(StatusCode::BAD_REQUEST, "grpc_base_64_decode_failed")
+            })),
         }
-        self.rest = rest.to_vec();
-        *chunk = decoded;
-        Outcome::Continue
     }
 
     fn on_response_headers(&mut self, context: &mut FilterContext<'_>, end_of_stream: bool) -> Outcome {
@@ -147,6 +138,19 @@ impl GrpcWeb {
         chunk.clear();
         Outcome::Continue
     }
+}
+
+/// Decodes the next piece of a text body behind the `rest` of the one before; none where it is no base64.
+pub(crate) fn decode(rest: &mut Vec<u8>, chunk: &[u8], end_of_stream: bool) -> Option<BytesMut> {
+    rest.extend_from_slice(chunk);
+    let whole = if end_of_stream { rest.len() } else { rest.len() / 4 * 4 };
+    let mut decoded = BytesMut::with_capacity(whole / 4 * 3);
+    // Each message may be encoded on its own, so padding can stand inside.
+    for group in rest[..whole].chunks(4) {
+        decoded.put_slice(&STANDARD.decode(group).ok()?);
+    }
+    rest.drain(..whole);
+    Some(decoded)
 }
 
 /// Puts trailers behind the last bytes, as a frame of their own.

@@ -117,11 +117,13 @@ impl HttpSums {
 
 fn visit_listeners(workers: &[Arc<WorkerMetrics>], visit: &mut Visit<'_>) {
     let mut all: BTreeMap<Box<str>, (Vec<u64>, HistogramValues)> = BTreeMap::new();
+    let mut sources: BTreeMap<Box<str>, u64> = BTreeMap::new();
     for worker in workers {
         for (address, numbers) in worker.listeners.lock().iter() {
             let (sums, length) = all.entry(address.clone()).or_default();
             add_all(sums, &numbers.values());
             numbers.connection_length.add_to(length);
+            *sources.entry(address.clone()).or_default() += numbers.source_overflow.get();
         }
     }
     for (index, (name, kind)) in ListenerMetrics::NAMES.iter().enumerate() {
@@ -134,6 +136,17 @@ fn visit_listeners(workers: &[Arc<WorkerMetrics>], visit: &mut Visit<'_>) {
     for (address, (_, length)) in &all {
         let (scope, value) = (StatScope::Listener(address), StatValue::Histogram(length));
         visit(&Stat { scope, name: "downstream_cx_length_ms", tag: None, value });
+    }
+    visit_sources(&sources, visit);
+}
+
+/// Connections closed at once because of the limit of their source: a number that Envoy does not have.
+fn visit_sources(sources: &BTreeMap<Box<str>, u64>, visit: &mut Visit<'_>) {
+    for (address, refused) in sources {
+        let family = "listener_source_overflow_total";
+        let tag = StatTag { family, label: "envoy_listener_address", value: address };
+        let name = format!("listener_source_overflow.{address}");
+        visit(&Stat { tag: Some(tag), ..number(StatScope::Own(None), &name, true, *refused) });
     }
 }
 

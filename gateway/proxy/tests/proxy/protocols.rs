@@ -8,7 +8,7 @@ use crate::config::{cluster, host, http2_cluster, route, to};
 use crate::gateway::{Gateway, options};
 use crate::origin::{Body, Origin, full};
 use bytes::Bytes;
-use gateway_proxy::{Limits, ProxyOptions};
+use gateway_proxy::{ConnectionLimits, Limits, ProxyOptions};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -147,7 +147,10 @@ async fn slow_heads_and_idle_connections_are_closed() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_closed_at_once() {
-    let options = ProxyOptions { max_connections: 3, ..options() };
+    let options = ProxyOptions {
+        connections: ConnectionLimits { listener: 3, ..ConnectionLimits::default() },
+        ..options()
+    };
     let listener = crate::config::listener(vec![crate::config::chain(&crate::config::http(vec![]))]);
     let gateway = Gateway::start(options, crate::config::Resources::default(), &listener).await;
     let mut kept = Vec::new();
