@@ -238,10 +238,11 @@ fn cluster_views(shared: &Shared, snapshot: &Snapshot) -> Vec<ClusterView> {
                 Discovery::Static(_) => "static",
                 Discovery::StrictDns(..) => "strict-dns",
                 Discovery::LogicalDns(..) => "logical-dns",
+                Discovery::Aggregate(_) => "aggregate",
             },
             balancing: format!("{:?}", cluster.balancing.policy),
             protocol: format!("{:?}", cluster.protocol),
-            tls: cluster.tls.is_some(),
+            tls: cluster.sockets().any(|socket| socket.tls.is_some()),
             connect_timeout_ms: cluster.connect_timeout.as_millis(),
             endpoints: endpoints.map(|endpoints| endpoint_views(endpoints, hosts)),
         }

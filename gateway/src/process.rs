@@ -12,7 +12,7 @@ use crate::{admin, memory_budget, metrics, source};
 use anyhow::Context;
 use bytes::Bytes;
 use futures::future::join_all;
-use gateway_config::{Bootstrap, ConfigStore};
+use gateway_config::{Bootstrap, ConfigStore, LocalZone};
 use gateway_proxy::{ConnectionLimits, DrainOptions, Proxy, ProxyOptions};
 use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
 use gateway_wasm::{WasmHost, WasmLimits};
@@ -78,7 +78,7 @@ pub(crate) async fn run(
     tracing::info!(node = bootstrap.node_id(), control_plane = bootstrap.ads_address(), "gateway starts");
     let host = WasmHost::new(WasmLimits::default());
     let last_good = LastGood::new(&bootstrap.state_dir);
-    let (store, from_disk) = load(&last_good);
+    let (store, from_disk) = load(&last_good, bootstrap.local.clone());
     let proxy = Proxy::start(proxy_options(&bootstrap, bind, &host)).context("proxy cannot start")?;
     let shared = Arc::new(Shared {
         proxy,
@@ -135,8 +135,8 @@ fn version(kind: ResourceType, name: &str, value: &Bytes) -> String {
 }
 
 /// Reads what was kept on disk; a gateway without it waits for its relay.
-fn load(last_good: &LastGood) -> (ConfigStore, bool) {
-    let mut store = ConfigStore::new();
+fn load(last_good: &LastGood, local: Option<LocalZone>) -> (ConfigStore, bool) {
+    let mut store = ConfigStore::at(local);
     let updates = last_good.load().unwrap_or_else(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "last good configuration is not used");
         Vec::new()

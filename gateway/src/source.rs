@@ -75,11 +75,13 @@ pub(crate) fn node(bootstrap: &Bootstrap) -> NodeIdentity {
             id: member.node_id(),
             cluster: format!("{}/{}", member.fleet.namespace, member.fleet.name),
             metadata: serde_json::Map::new(),
+            locality: locality(bootstrap),
         },
         Source::ControlPlane(control_plane) => NodeIdentity {
             id: control_plane.node.id.clone(),
             cluster: control_plane.node.cluster.clone(),
             metadata: control_plane.node.metadata.clone(),
+            locality: locality(bootstrap),
         },
     }
 }
@@ -137,6 +139,11 @@ pub(crate) fn client(bootstrap: &Bootstrap, certificate: CertificateWatch) -> Cl
             ask_again: ASK_AGAIN,
         },
     }
+}
+
+fn locality(bootstrap: &Bootstrap) -> Option<[String; 3]> {
+    let place = &bootstrap.local.as_ref()?.place;
+    Some([&place.region, &place.zone, &place.sub_zone].map(ToString::to_string))
 }
 
 fn security(control_plane: &ControlPlane) -> Security {

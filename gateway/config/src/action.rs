@@ -5,7 +5,7 @@
 
 use crate::{
     BodyFormat, FilterSettings, Fraction, HashPolicy, HeaderMutations, InternalRedirects, LbMetadata,
-    RateLimitRule, RetryPolicy,
+    RateLimitRule, RetryPolicy, RoutingPriority,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -36,6 +36,8 @@ pub struct Forward {
     pub duration: StreamDuration,
     /// Overrides the listener's stream idle timeout; `Some(0)` switches it off.
     pub idle_timeout: Option<Duration>,
+    /// Whose limits and connections of the cluster it uses.
+    pub priority: RoutingPriority,
     /// When to try again.
     pub retry: Option<RetryPolicy>,
     /// Above as `x-envoy-expected-rq-timeout-ms` tells it, where the request changes nothing.

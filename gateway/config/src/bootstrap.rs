@@ -3,12 +3,15 @@
 
 //! The gateway's bootstrap file (docs/architecture.md).
 
+use crate::LocalZone;
+use local::{Locality, local_zone};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod control_plane;
 mod limits;
+mod local;
 
 pub use control_plane::{AdsProtocol, ControlPlane, ControlPlaneNode, ControlPlaneTls};
 pub use limits::ProcessLimits;
@@ -34,6 +37,8 @@ pub struct Bootstrap {
     pub istio_metrics: bool,
     /// What it takes on at the most.
     pub limits: ProcessLimits,
+    /// Where it runs, for zone-aware balancing and the control plane.
+    pub local: Option<LocalZone>,
 }
 
 /// Where a gateway's configuration comes from.
@@ -85,6 +90,8 @@ struct File {
     istio_metrics: bool,
     #[serde(default)]
     limits: ProcessLimits,
+    locality: Option<Locality>,
+    local_cluster: Option<String>,
 }
 
 /// Who a gateway is.
@@ -239,6 +246,7 @@ impl File {
             workers: self.workers,
             istio_metrics: self.istio_metrics,
             limits: self.limits,
+            local: local_zone(self.locality, self.local_cluster)?,
         })
     }
 }

@@ -3,7 +3,11 @@
 
 //! Clusters: how endpoints are found, balanced, connected to and judged.
 
-use crate::{CircuitBreakers, Endpoints, HealthCheck, LoadBalancing, OutlierDetection, UpstreamTls};
+use crate::{
+    ClusterLimits, Endpoint, Endpoints, HealthCheck, LbMetadata, LoadBalancing, Locality, OutlierDetection,
+    RequestNames, SocketMatch, UpstreamSocket,
+};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +26,18 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// Connection settings.
     pub connection: ConnectionSettings,
-    /// TLS; none for plain text.
-    pub tls: Option<UpstreamTls>,
-    /// Limits, default priority.
-    pub circuit_breakers: CircuitBreakers,
+    /// What connections are made of.
+    pub socket: UpstreamSocket,
+    /// Other sockets for endpoints with some metadata; the first that fits.
+    pub socket_matches: Box<[SocketMatch]>,
+    /// Names for TLS follow requests.
+    pub request_names: Option<RequestNames>,
+    /// Addresses that connections come from; the first of the endpoint's family, or else the first.
+    pub source_addresses: Box<[SocketAddr]>,
+    /// Clients do not share connections (`connection_pool_per_downstream_connection`).
+    pub own_connections: bool,
+    /// Limits.
+    pub limits: ClusterLimits,
     /// Passive health.
     pub outlier_detection: Option<OutlierDetection>,
     /// Active health.
@@ -43,11 +55,39 @@ impl Cluster {
             balancing: LoadBalancing::default(),
             protocol: UpstreamProtocol::default(),
             connection: ConnectionSettings::default(),
-            tls: None,
-            circuit_breakers: CircuitBreakers::default(),
+            socket: UpstreamSocket::default(),
+            socket_matches: Box::default(),
+            request_names: None,
+            source_addresses: Box::default(),
+            own_connections: false,
+            limits: ClusterLimits::default(),
             outlier_detection: None,
             health_checks: Box::default(),
         }
+    }
+
+    /// All sockets: the usual one, then those of [`Self::socket_matches`].
+    pub fn sockets(&self) -> impl Iterator<Item = &UpstreamSocket> {
+        std::iter::once(&self.socket).chain(self.socket_matches.iter().map(|found| &found.socket))
+    }
+
+    /// The position in [`Self::sockets`] of an endpoint's socket.
+    #[must_use]
+    pub fn socket_of(&self, endpoint: &Endpoint, locality: &Locality) -> usize {
+        let found =
+            self.matching(&endpoint.socket_metadata).or_else(|| self.matching(&locality.socket_metadata));
+        found.unwrap_or_default()
+    }
+
+    /// The position in [`Self::sockets`] of the socket for metadata.
+    #[must_use]
+    pub fn socket_for(&self, metadata: &LbMetadata) -> usize {
+        self.matching(metadata).unwrap_or_default()
+    }
+
+    fn matching(&self, metadata: &LbMetadata) -> Option<usize> {
+        let found = self.socket_matches.iter().position(|found| found.criteria.is_within(metadata, false));
+        found.map(|at| at + 1)
     }
 
     /// The name that its endpoints go by.
@@ -74,10 +114,27 @@ pub enum Discovery {
     StrictDns(Arc<Endpoints>, DnsSettings),
     /// The first address of the host name, resolved again and again.
     LogicalDns(Arc<Endpoints>, DnsSettings),
+    /// Other clusters, by name: the first one that can take a request does (`envoy.clusters.aggregate`).
+    Aggregate(Box<[Box<str>]>),
+}
+
+/// Who is asked for addresses of host names, where it is not the system's resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsServers {
+    /// The servers; empty: those of the system.
+    pub servers: Box<[SocketAddr]>,
+    /// They are asked over TCP alone.
+    pub tcp: bool,
+    /// The system's search domains do not count.
+    pub no_search: bool,
+    /// Time for one answer (default 5 s).
+    pub timeout: Option<Duration>,
+    /// Times that each server is asked (default 4).
+    pub tries: Option<u32>,
 }
 
 /// How host names are resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
     /// Time between resolutions (default 5 s).
     pub refresh: Duration,
@@ -87,6 +144,12 @@ pub struct DnsSettings {
     pub jitter: Duration,
     /// Which addresses.
     pub family: DnsFamily,
+    /// The time to live that answers tell counts rather than [`Self::refresh`], where it is above zero.
+    pub respect_ttl: bool,
+    /// But names are not asked for more often than this.
+    pub min_refresh: Duration,
+    /// Who is asked; none: the system's resolver, or where time to live counts, its servers.
+    pub servers: Option<DnsServers>,
 }
 
 /// Which addresses of a host name count.
@@ -136,8 +199,36 @@ pub struct ConnectionSettings {
     pub initial_connection_window: Option<u32>,
     /// Bytes that a connection may buffer in each direction; a soft limit.
     pub buffer_limit: Option<u32>,
-    /// TCP keepalive: idle time before the first probe.
-    pub tcp_keepalive: Option<Duration>,
+    /// TCP keepalive.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// HTTP/2 pings.
+    pub keepalive: Option<Keepalive>,
+    /// An answer's head is no larger, bytes (default over HTTP/2 60 KiB).
+    pub max_head: Option<u32>,
+    /// An answer has no more headers (default 100).
+    pub max_headers: Option<u32>,
+}
+
+/// TCP keepalive; what is not set is the system's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Probes without an answer until the connection is dead.
+    pub probes: Option<u32>,
+}
+
+/// HTTP/2 pings that find out whether the peer is there (`connection_keepalive`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time between pings.
+    pub interval: Duration,
+    /// A connection whose ping is not answered in this time closes.
+    pub timeout: Duration,
+    /// Up to this percentage of the interval is added to it (default 15).
+    pub jitter: u8,
 }
 
 impl Default for ConnectionSettings {
@@ -151,6 +242,9 @@ impl Default for ConnectionSettings {
             initial_connection_window: None,
             buffer_limit: None,
             tcp_keepalive: None,
+            keepalive: None,
+            max_head: None,
+            max_headers: None,
         }
     }
 }

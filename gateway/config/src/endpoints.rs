@@ -27,12 +27,14 @@ pub struct Locality {
     pub priority: u32,
     /// Share of the place among those of its priority; none: not weighted.
     pub weight: Option<u32>,
+    /// What decides on the sockets of endpoints that do not say it themselves.
+    pub socket_metadata: LbMetadata,
     /// The endpoints.
     pub endpoints: Box<[Endpoint]>,
 }
 
 /// A place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Region.
     pub region: Box<str>,
@@ -55,6 +57,10 @@ pub struct Endpoint {
     pub health: EndpointHealth,
     /// What subsets are made of (`envoy.lb`).
     pub metadata: LbMetadata,
+    /// What decides on its socket (`envoy.transport_socket_match`).
+    pub socket_metadata: LbMetadata,
+    /// The proxy that leads to it, where its socket goes through one.
+    pub connect_proxy: Option<SocketAddr>,
     /// How active health checks reach it.
     pub check: EndpointCheck,
 }
@@ -82,6 +88,8 @@ impl Endpoint {
             weight: 1,
             health: EndpointHealth::Healthy,
             metadata: LbMetadata::default(),
+            socket_metadata: LbMetadata::default(),
+            connect_proxy: None,
             check: EndpointCheck::default(),
         }
     }

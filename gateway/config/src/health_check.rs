@@ -3,6 +3,7 @@
 
 //! Active health checks (`envoy.config.core.v3.HealthCheck`).
 
+use crate::LbMetadata;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -28,6 +29,8 @@ pub struct HealthCheck {
     pub log_failures: bool,
     /// Every success is logged.
     pub log_successes: bool,
+    /// Stands for the metadata of endpoints in the choice of the socket; none: theirs counts.
+    pub socket_metadata: Option<LbMetadata>,
     /// What is asked.
     pub probe: HealthProbe,
 }

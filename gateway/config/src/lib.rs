@@ -50,6 +50,7 @@ mod secret;
 mod services;
 mod sharded_map;
 mod snapshot;
+mod socket;
 mod store;
 mod string_matcher;
 mod tcp_proxy;
@@ -70,7 +71,10 @@ pub use bootstrap::{
 };
 pub use client_address::{AddressSource, Clients};
 pub use client_certificate::{ClientCertificateHeader, ClientCertificateMode};
-pub use cluster::{Cluster, ConnectionSettings, Discovery, DnsFamily, DnsSettings, UpstreamProtocol};
+pub use cluster::{
+    Cluster, ConnectionSettings, Discovery, DnsFamily, DnsServers, DnsSettings, Keepalive, TcpKeepalive,
+    UpstreamProtocol,
+};
 pub use diagnostics::{Rejection, Warning};
 pub use endpoints::{Endpoint, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, Locality, Place};
 pub use filter_chain::{ChainFacts, ChainMatch, FilterChain, FilterChains, NetworkFilter, SameMatch};
@@ -104,7 +108,7 @@ pub use jwks::{Curve, Jwk, Jwks, JwksError, KeyMaterial};
 pub use listener::{DownstreamTls, Listener, ProxyProtocol};
 pub use load_balancing::{
     Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, SlowStart, SubsetFallback,
-    SubsetSelector, Subsets,
+    SubsetSelector, Subsets, ZoneAware,
 };
 pub use local_reply::{BodyFormat, LocalReplies, ReplyMapper};
 pub use metadata::{LbMetadata, LbValue};
@@ -120,15 +124,16 @@ pub use route_match::{
 };
 pub use route_table::{RouteFound, RouteTable, TableSettings};
 pub use router::{RouterOptions, StrictHeader};
-pub use secret::{GenericSecret, Secret, SecretKind, Validation};
+pub use secret::{GenericSecret, Pins, Revocations, Secret, SecretKind, Validation};
 pub use services::{GrpcService, HttpService, ServiceRetries};
 pub use sharded_map::ShardedMap;
-pub use snapshot::Snapshot;
+pub use snapshot::{LocalZone, Snapshot};
+pub use socket::{ConnectProxy, ProxyHeader, ProxyHeaderVersion, RequestNames, SocketMatch, UpstreamSocket};
 pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use tcp_proxy::{TcpCluster, TcpProxy};
 pub use upstream_policy::{
-    CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, RetryBudget, SanKind, SanMatcher,
-    SecretSource, SuccessRate, UpstreamTls,
+    CircuitBreakers, ClusterLimits, FailurePercentage, OutlierDetection, RateDetection, RetryBudget,
+    RoutingPriority, SanKind, SanMatcher, SecretSource, SuccessRate, UpstreamTls,
 };
 pub use virtual_host::{AttemptHeaders, RequireTls, VirtualHost};

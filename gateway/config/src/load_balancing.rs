@@ -4,6 +4,7 @@
 //! How a cluster's endpoints share its load: policy, localities, slow start, subsets.
 
 use crate::LbMetadata;
+use http::HeaderName;
 use std::time::Duration;
 
 /// How an endpoint is picked (`lb_policy` and its settings, or `load_balancing_policy`).
@@ -21,6 +22,10 @@ pub struct LoadBalancing {
     pub subsets: Option<Subsets>,
     /// New endpoints take nothing, and do not count for the panic threshold, until they were checked once.
     pub ignore_until_first_check: bool,
+    /// Headers that name endpoints by address: the first one that can take requests does, before any policy (`override_host`).
+    pub overrides: Box<[HeaderName]>,
+    /// All connections drain when hosts come or go (`close_connections_on_host_set_change`).
+    pub drain_on_change: bool,
 }
 
 impl Default for LoadBalancing {
@@ -32,6 +37,8 @@ impl Default for LoadBalancing {
             slow_start: None,
             subsets: None,
             ignore_until_first_check: false,
+            overrides: Box::default(),
+            drain_on_change: false,
         }
     }
 }
@@ -100,6 +107,21 @@ pub enum LocalityBalancing {
     Together,
     /// By weight of the locality.
     Weighted,
+    /// The gateway's own locality first, as far as the load stays even.
+    ZoneAware(ZoneAware),
+}
+
+/// When requests stay in the gateway's own locality. Without a word about that in the bootstrap they never do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneAware {
+    /// Percent of the requests that look at localities (default 100).
+    pub routing: u8,
+    /// Healthy hosts that the cluster must have (default 6).
+    pub min_size: u64,
+    /// Nothing is sent to a priority with too few healthy hosts.
+    pub fail_on_panic: bool,
+    /// All requests stay where the own locality has so many healthy hosts; none: never only because of that.
+    pub force_local: Option<u32>,
 }
 
 /// How endpoints that are new get their full share.

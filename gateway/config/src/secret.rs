@@ -5,7 +5,10 @@
 
 use crate::{Rejection, SanMatcher};
 use rustls::RootCertStore;
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,10 +54,55 @@ impl fmt::Debug for GenericSecret {
 /// What peers' certificates are checked against.
 #[derive(Debug)]
 pub struct Validation {
-    /// The roots.
+    /// The roots; empty where only [`Self::pins`] or the system's roots count.
     pub roots: Arc<RootCertStore>,
+    /// The roots are those of the system (`system_root_certs`).
+    pub system_roots: bool,
     /// One of these must be in the certificate; empty: any.
     pub names: Box<[SanMatcher]>,
+    /// Certificates that were revoked.
+    pub revocations: Revocations,
+    /// The certificate must be one of these, where there are any.
+    pub pins: Pins,
+}
+
+/// Certificates that were revoked (`crl`). Where there are lists, a certificate whose issuer has none is refused.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    /// The lists.
+    pub lists: Box<[CertificateRevocationListDer<'static>]>,
+    /// Only the peer's own certificate is looked up (`only_verify_leaf_cert_crl`).
+    pub leaf_only: bool,
+}
+
+/// Certificates by fingerprint (`verify_certificate_hash`, `verify_certificate_spki`).
+#[derive(Debug, Default)]
+pub struct Pins {
+    /// SHA-256 of the certificate.
+    pub certificates: Box<[[u8; 32]]>,
+    /// SHA-256 of its public key with algorithm (SubjectPublicKeyInfo).
+    pub keys: Box<[[u8; 32]]>,
+}
+
+impl Pins {
+    /// Whether any certificate will do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty() && self.keys.is_empty()
+    }
+
+    /// Whether a peer's certificate is one of them, or none is asked for. A certificate that cannot be read is not.
+    #[must_use]
+    pub fn accept(&self, certificate: &CertificateDer<'_>) -> bool {
+        let digest = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+        let has_key = || {
+            ParsedCertificate::try_from(certificate)
+                .is_ok_and(|parsed| self.keys.contains(&digest(&parsed.subject_public_key_info())))
+        };
+        self.is_empty()
+            || self.certificates.contains(&digest(certificate))
+            || (!self.keys.is_empty() && has_key())
+    }
 }
 
 impl PartialEq for Secret {

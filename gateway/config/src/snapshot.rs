@@ -4,7 +4,7 @@
 //! What the proxy serves from: one immutable, consistent view of everything.
 
 use crate::{
-    Cluster, Discovery, Endpoints, HttpConnectionManager, Listener, RouteSource, RouteTable, Secret,
+    Cluster, Discovery, Endpoints, HttpConnectionManager, Listener, Place, RouteSource, RouteTable, Secret,
     ShardedMap,
 };
 use std::collections::BTreeMap;
@@ -25,6 +25,17 @@ pub struct Snapshot {
     pub endpoints: ShardedMap<Arc<Endpoints>>,
     /// Secrets.
     pub secrets: ShardedMap<Arc<Secret>>,
+    /// Where this gateway is, as the bootstrap says; the same in all snapshots.
+    pub local: Option<Arc<LocalZone>>,
+}
+
+/// Where a gateway is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalZone {
+    /// Its place.
+    pub place: Place,
+    /// The cluster whose endpoints are the gateways of its kind, itself among them.
+    pub cluster: Option<Box<str>>,
 }
 
 impl Snapshot {
@@ -46,6 +57,7 @@ impl Snapshot {
             Discovery::Static(endpoints)
             | Discovery::StrictDns(endpoints, _)
             | Discovery::LogicalDns(endpoints, _) => Some(endpoints),
+            Discovery::Aggregate(_) => None,
         };
         Some((cluster, endpoints))
     }

@@ -8,7 +8,7 @@ mod references;
 mod tables;
 
 use crate::decode::{Fault, Scope, cluster, endpoints, listener, route_table, secret};
-use crate::{Discovery, Endpoints, Rejection, Snapshot, Warning};
+use crate::{Discovery, Endpoints, LocalZone, Rejection, Snapshot, Warning};
 use bytes::Bytes;
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::{ResourceType, pb, unpack};
@@ -68,6 +68,13 @@ impl ConfigStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store for a gateway at some place.
+    #[must_use]
+    pub fn at(local: Option<LocalZone>) -> Self {
+        let snapshot = Snapshot { local: local.map(Arc::new), ..Snapshot::default() };
+        Self { snapshot: Arc::new(snapshot), ..Self::default() }
     }
 
     /// The latest snapshot.

@@ -22,6 +22,38 @@ pub struct CircuitBreakers {
     pub retry_budget: Option<RetryBudget>,
 }
 
+/// Whose limits and connections a request uses (`priority` of routes). One is not held up by the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RoutingPriority {
+    /// Those of all.
+    #[default]
+    Default,
+    /// Those of important requests.
+    High,
+}
+
+/// The limits of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterLimits {
+    /// For [`RoutingPriority::Default`].
+    pub default: CircuitBreakers,
+    /// For [`RoutingPriority::High`].
+    pub high: CircuitBreakers,
+    /// Connections to one host, over all workers and priorities; none: no limit.
+    pub host_connections: Option<u32>,
+}
+
+impl ClusterLimits {
+    /// The limits of a priority.
+    #[must_use]
+    pub fn of(&self, priority: RoutingPriority) -> &CircuitBreakers {
+        match priority {
+            RoutingPriority::Default => &self.default,
+            RoutingPriority::High => &self.high,
+        }
+    }
+}
+
 /// Retries as a share of the requests that are running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
@@ -145,7 +177,9 @@ pub struct UpstreamTls {
     /// The server name sent.
     pub sni: Option<Box<str>>,
     /// The endpoint's host name is sent instead, where it has one (`auto_host_sni`).
-    pub auto_sni: bool,
+    pub host_sni: bool,
+    /// The certificate must be for the server name that was sent; [`Self::names`] do not count (`auto_sni_san_validation`).
+    pub verify_sni: bool,
     /// Protocols offered.
     pub alpn: Box<[Box<str>]>,
     /// The roots; none: the endpoint's certificate is not verified, as in Envoy.

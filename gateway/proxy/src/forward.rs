@@ -22,7 +22,7 @@ use crate::steer::Steering;
 use crate::upgrade::Upgrade;
 use gateway_config::{Forward, HeaderMutations, Mirror, RouteFound, RouteTable, WeightedCluster};
 use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
-use gateway_upstream::{PickContext, PickError, Picked, UpstreamBody};
+use gateway_upstream::{Client, PickContext, PickError, Picked, UpstreamBody};
 use http::header::{CONNECTION, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use std::pin::pin;
@@ -92,6 +92,7 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
             record.details = Some(failure.details.into());
             let mut answer = failure.answer(record.grpc);
             exchange.tell_attempts(record, &mut answer.head.headers);
+            exchange.tell_overflow(failure, &mut answer.head.headers);
             answer
         }
     }
@@ -154,11 +155,20 @@ impl<'a> Exchange<'a, '_> {
     ) -> Result<Response<UpstreamBody<RequestBody>>, Failure> {
         let worker = Rc::clone(record.connection.worker());
         let upstreams = worker.upstreams();
+        let info = record.connection.info();
+        let client = Client { id: info.id, remote: info.remote, local: info.local };
         let policy = self.steering.retry.take();
         let mut tries = Tries::new(policy.as_deref(), self.steering.per_try);
         let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
-            let context = PickContext { hash, metadata: Some(&chosen.cluster.metadata), ..tries.context() };
+            let context = PickContext {
+                hash,
+                metadata: Some(&chosen.cluster.metadata),
+                headers: Some(&self.head.headers),
+                priority: self.forward.priority,
+                client: Some(client),
+                ..tries.context()
+            };
             let picked = upstreams.pick(&self.serving.snapshot, chosen.name(), &context).map_err(
                 |error| match error {
                     PickError::NoHealthy => {

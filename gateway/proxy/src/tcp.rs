@@ -9,7 +9,7 @@ use crate::metrics::WorkerMetrics;
 use crate::worker::Worker;
 use gateway_config::TcpProxy;
 use gateway_filter_api::ConnectionInfo;
-use gateway_upstream::{PickContext, PickError, RawConnection};
+use gateway_upstream::{Client, PickContext, PickError, RawConnection};
 use std::cell::Cell;
 use std::future::pending;
 use std::io;
@@ -81,9 +81,11 @@ async fn connect(
 ) -> Option<RawConnection> {
     let cluster = proxy.cluster(rand::random())?;
     let snapshot = worker.snapshot();
+    let client = Client { id: info.id, remote: info.remote, local: info.local };
     let mut tried = Vec::new();
     for _ in 0..proxy.max_connect_attempts {
-        let context = PickContext { tried: &tried, attempts: 3, ..PickContext::default() };
+        let context =
+            PickContext { tried: &tried, attempts: 3, client: Some(client), ..PickContext::default() };
         let picked = match worker.upstreams().pick(&snapshot, &cluster.name, &context) {
             Ok(picked) => picked,
             Err(PickError::NoCluster) => {

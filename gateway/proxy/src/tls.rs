@@ -4,9 +4,7 @@
 //! TLS towards clients: one rustls configuration for each filter chain, made anew at the first handshake after its certificates changed.
 
 use crate::peer;
-use gateway_config::{
-    Codec, DownstreamTls, FilterChain, SanMatcher, Secret, SecretKind, Snapshot, Validation,
-};
+use gateway_config::{Codec, DownstreamTls, FilterChain, Secret, SecretKind, Snapshot, Validation};
 use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -163,22 +161,28 @@ fn build(
 
 fn client_verifier(
     tls: &DownstreamTls,
-    validation: &Validation,
+    validation: &Arc<Validation>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = WebPkiClientVerifier::builder(Arc::clone(&validation.roots));
+    let mut builder = WebPkiClientVerifier::builder(Arc::clone(&validation.roots));
+    if !validation.revocations.lists.is_empty() {
+        builder = builder.with_crls(validation.revocations.lists.iter().cloned());
+        if validation.revocations.leaf_only {
+            builder = builder.only_check_end_entity_revocation();
+        }
+    }
     let builder = if tls.require_client_certificate { builder } else { builder.allow_unauthenticated() };
     let roots = builder.build()?;
-    if validation.names.is_empty() {
+    if validation.names.is_empty() && validation.pins.is_empty() {
         return Ok(roots);
     }
-    Ok(Arc::new(NamedClients { roots, names: validation.names.clone() }))
+    Ok(Arc::new(NamedClients { roots, validation: Arc::clone(validation) }))
 }
 
-/// Clients whose certificate the roots vouch for and that has one of some names.
+/// Clients whose certificate the roots vouch for, that has one of some names and is one of some.
 #[derive(Debug)]
 struct NamedClients {
     roots: Arc<dyn ClientCertVerifier>,
-    names: Box<[SanMatcher]>,
+    validation: Arc<Validation>,
 }
 
 impl ClientCertVerifier for NamedClients {
@@ -201,9 +205,12 @@ impl ClientCertVerifier for NamedClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.roots.verify_client_cert(end_entity, intermediates, now)?;
-        match peer::names(end_entity) {
-            Some(names) if peer::has_name(&names, &self.names) => Ok(verified),
-            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+        let wanted = &self.validation.names;
+        let named =
+            wanted.is_empty() || peer::names(end_entity).is_some_and(|names| peer::has_name(&names, wanted));
+        match named && self.validation.pins.accept(end_entity) {
+            true => Ok(verified),
+            false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 

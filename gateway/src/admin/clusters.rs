@@ -30,11 +30,11 @@ pub(super) fn page(shared: &Shared, request: &PageRequest<'_>) -> Page {
     json::message(&Clusters { cluster_statuses: clusters.iter().map(status).collect() })
 }
 
-/// The priorities of limits; there are those of the default one alone.
+/// The priorities of limits.
 fn limits(cluster: &ClusterHosts) -> [(RoutingPriority, &'static str, CircuitBreakers); 2] {
     [
-        (RoutingPriority::Default, "default", cluster.cluster.circuit_breakers),
-        (RoutingPriority::High, "high", CircuitBreakers::default()),
+        (RoutingPriority::Default, "default", cluster.cluster.limits.default),
+        (RoutingPriority::High, "high", cluster.cluster.limits.high),
     ]
 }
 

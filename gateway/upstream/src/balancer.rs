@@ -45,6 +45,11 @@ impl Balancer {
         self.plan.epoch
     }
 
+    /// Percent of all requests that healthy hosts are good for, and degraded ones.
+    pub(crate) fn capacity(&self) -> (u32, u32) {
+        self.plan.capacity
+    }
+
     /// Picks a host, preferring one that `avoid` does not hold for.
     pub(crate) fn pick(
         &mut self,
@@ -97,6 +102,7 @@ fn share_of(set: &HostSet, hash: u64) -> Option<&Share> {
 fn pool_of<'a>(share: &'a Share, cursors: &mut [Cursor]) -> Option<&'a Pool> {
     match &share.spread {
         Spread::Whole(pool) => Some(pool),
+        Spread::Zones(zones) => Some(zones.pool(rand::random())),
         Spread::Localities { cursor, pools } => {
             let weight = |at: usize| pools.get(at).map_or(0.0, |(weight, _)| *weight);
             let at = cursors.get_mut(*cursor)?.weighted(pools.len(), weight)?;

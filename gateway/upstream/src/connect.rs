@@ -3,50 +3,78 @@
 
 //! Making connections: name, TCP, TLS, HTTP handshake, all within the connect timeout.
 
-use crate::RequestBody;
 use crate::error::ConnectError;
+use crate::pool_key::PoolKey;
 use crate::registry::ClusterState;
 use crate::stream::{ConnectionCount, Transport, UpstreamStream};
-use crate::tls::TlsSettings;
+use crate::tls::{Carried, TlsSettings};
 use crate::view::ClusterView;
-use gateway_config::{ConnectionSettings, EndpointAddress, UpstreamProtocol};
+use crate::{RequestBody, dial, proxy_header, tunnel};
+use gateway_config::{
+    ConnectProxy, ConnectionSettings, EndpointAddress, ProxyHeader, RequestNames, UpstreamProtocol,
+};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 
 /// An answer's head must fit into an HTTP/1.1 connection's buffer (Envoy's default limit of heads is 60 KiB).
 const MIN_HEAD: usize = 64 << 10;
 
+/// hyper takes no smaller buffer.
+const MIN_BUFFER: usize = 8 << 10;
+/// The largest head of an answer over HTTP/2 (Envoy's default), bytes.
+const MAX_HEAD: u32 = 60 << 10;
+
 fn buffer_size(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// How connections of a cluster are made. Pools with other settings are other pools.
+/// How connections of a cluster's socket are made. Pools with other settings are other pools.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectSettings {
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) connection: ConnectionSettings,
     pub(crate) timeout: Duration,
     pub(crate) tls: Option<Arc<TlsSettings>>,
+    pub(crate) proxy_header: Option<ProxyHeader>,
+    connect_proxy: Option<ConnectProxy>,
+    sources: Box<[SocketAddr]>,
+    pub(crate) request_names: Option<RequestNames>,
+    pub(crate) own_connections: bool,
+    /// Some requests do not share connections.
+    pub(crate) divided: bool,
 }
 
 impl ConnectSettings {
-    /// The settings of a cluster.
-    pub(crate) fn of(view: &ClusterView) -> Self {
-        Self {
-            protocol: view.cluster.protocol,
-            connection: view.cluster.connection,
-            timeout: view.cluster.connect_timeout,
-            tls: view.tls.clone(),
-        }
+    /// The settings of each socket of a cluster.
+    pub(crate) fn all(view: &ClusterView) -> impl Iterator<Item = Self> {
+        let cluster = &view.cluster;
+        cluster.sockets().zip(&view.sockets).map(|(socket, state)| Self {
+            protocol: cluster.protocol,
+            connection: cluster.connection,
+            timeout: cluster.connect_timeout,
+            tls: state.tls.clone(),
+            proxy_header: socket.proxy_protocol.clone(),
+            connect_proxy: socket.connect_proxy,
+            sources: cluster.source_addresses.clone(),
+            request_names: cluster.request_names.clone(),
+            own_connections: cluster.own_connections,
+            divided: cluster.own_connections
+                || socket.proxy_protocol.is_some()
+                || (socket.tls.is_some() && cluster.request_names.is_some()),
+        })
+    }
+
+    /// The scheme of requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -61,6 +89,11 @@ impl PartialEq for ConnectSettings {
             && self.protocol == other.protocol
             && self.connection == other.connection
             && self.timeout == other.timeout
+            && self.proxy_header == other.proxy_header
+            && self.connect_proxy == other.connect_proxy
+            && self.sources == other.sources
+            && self.request_names == other.request_names
+            && self.own_connections == other.own_connections
     }
 }
 
@@ -75,8 +108,12 @@ pub(crate) enum Established<B> {
 pub(crate) struct Target {
     pub(crate) address: EndpointAddress,
     pub(crate) hostname: Option<Box<str>>,
+    /// The endpoint's own proxy.
+    pub(crate) connect_proxy: Option<SocketAddr>,
     pub(crate) settings: Rc<ConnectSettings>,
     pub(crate) state: Arc<ClusterState>,
+    /// Whom the connection is for.
+    pub(crate) key: PoolKey,
     /// HTTP/2 also where the settings leave it to the client's protocol.
     pub(crate) http2: bool,
 }
@@ -88,7 +125,8 @@ pub(crate) async fn connect<B: RequestBody>(
     closed: impl FnOnce() + 'static,
 ) -> Result<Established<B>, ConnectError> {
     let connecting = async {
-        let stream = UpstreamStream::new(transport(target).await?, count);
+        let carried = if target.http2 { Carried::Http2 } else { Carried::Http1 };
+        let stream = UpstreamStream::new(transport(target, carried).await?, count);
         let http2 = target.http2 || stream.negotiated_http2();
         handshake(target, stream, http2, closed).await
     };
@@ -120,7 +158,7 @@ pub(crate) async fn connect<B: RequestBody>(
 /// Connects without speaking HTTP.
 pub(crate) async fn raw(target: &Target, count: ConnectionCount) -> Result<UpstreamStream, ConnectError> {
     let metrics = &target.state.metrics;
-    let result = match tokio::time::timeout(target.settings.timeout, transport(target)).await {
+    let result = match tokio::time::timeout(target.settings.timeout, transport(target, Carried::Raw)).await {
         Ok(result) => result.map(|transport| UpstreamStream::new(transport, count)),
         Err(_) => {
             metrics.upstream_cx_connect_timeout.add(1);
@@ -134,22 +172,36 @@ pub(crate) async fn raw(target: &Target, count: ConnectionCount) -> Result<Upstr
     result
 }
 
-async fn transport(target: &Target) -> Result<Transport, ConnectError> {
-    let tcp = match &target.address {
-        EndpointAddress::Socket(address) => {
-            TcpStream::connect(*address).await.map_err(|e| ConnectError::Tcp(e.into()))?
+async fn transport(target: &Target, carried: Carried) -> Result<Transport, ConnectError> {
+    let settings = &target.settings;
+    let failed = |error: std::io::Error| ConnectError::Tcp(error.into());
+    let proxy = settings.connect_proxy.and_then(|proxy| target.connect_proxy.or(proxy.default));
+    let mut tcp = match (proxy, &target.address) {
+        (Some(proxy), _) => dial::address(proxy, &settings.sources).await.map_err(failed)?,
+        (None, EndpointAddress::Socket(address)) => {
+            dial::address(*address, &settings.sources).await.map_err(failed)?
         }
-        EndpointAddress::Name { host, port } => connect_name(host, *port).await?,
+        (None, EndpointAddress::Name { host, port }) => dial::name(host, *port, &settings.sources).await?,
     };
-    // Failure to set an option leaves a connection that works.
-    let _ = tcp.set_nodelay(true);
-    if let Some(idle) = target.settings.connection.tcp_keepalive {
-        let _ = SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle));
+    dial::set_options(&tcp, &settings.connection);
+    let peer = tcp.peer_addr().map_err(failed)?;
+    if let Some(header) = &settings.proxy_header {
+        let own = (tcp.local_addr().map_err(failed)?, peer);
+        let bytes = proxy_header::encode(header, target.key.addresses, own);
+        tcp.write_all(&bytes).await.map_err(failed)?;
     }
-    let Some(tls) = &target.settings.tls else { return Ok(Transport::Plain(tcp)) };
-    let config = tls.config.as_ref().map_err(|missing| ConnectError::TlsSettings(Arc::clone(missing)))?;
-    let peer = tcp.peer_addr().map_err(|e| ConnectError::Tcp(e.into()))?;
-    let name = tls.server_name(target.hostname.as_deref(), peer.ip());
+    let Some(tls) = &settings.tls else { return Ok(Transport::Plain(tcp)) };
+    if proxy.is_some() {
+        tunnel::open(&mut tcp, &target.address).await?;
+    }
+    let config = tls
+        .config(carried, target.key.name.is_some())
+        .map_err(|missing| ConnectError::TlsSettings(Arc::clone(missing)))?;
+    let ip = match &target.address {
+        EndpointAddress::Socket(address) => address.ip(),
+        EndpointAddress::Name { .. } => peer.ip(),
+    };
+    let name = tls.server_name(target.key.name.as_ref(), target.hostname.as_deref(), ip);
     let result = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
     let metrics = &target.state.metrics;
     match &result {
@@ -158,25 +210,6 @@ async fn transport(target: &Target) -> Result<Transport, ConnectError> {
     }
     let stream = result.map_err(|e| ConnectError::Tls(e.into()))?;
     Ok(Transport::Tls(Box::new(stream)))
-}
-
-/// Tries the addresses of a name, starting anywhere, until one takes the connection.
-async fn connect_name(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let resolved =
-        tokio::net::lookup_host((host, port)).await.map_err(|e| ConnectError::Resolve(e.into()))?;
-    let mut addresses: Vec<SocketAddr> = resolved.collect();
-    if !addresses.is_empty() {
-        let start = rand::random_range(0..addresses.len());
-        addresses.rotate_left(start);
-    }
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectError::Tcp(last.into()))
 }
 
 async fn handshake<B: RequestBody>(
@@ -200,6 +233,14 @@ async fn handshake<B: RequestBody>(
         if let Some(limit) = settings.buffer_limit {
             builder.max_send_buf_size(buffer_size(limit));
         }
+        builder.max_header_list_size(settings.max_head.unwrap_or(MAX_HEAD));
+        if let Some(keepalive) = settings.keepalive {
+            let jitter = f64::from(keepalive.jitter) / 100.0 * rand::random::<f64>();
+            builder
+                .keep_alive_interval(keepalive.interval + keepalive.interval.mul_f64(jitter))
+                .keep_alive_timeout(keepalive.timeout)
+                .keep_alive_while_idle(true);
+        }
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
         let told = Rc::clone(&allowed);
@@ -212,9 +253,19 @@ async fn handshake<B: RequestBody>(
         drive(&target.state, watched, closed);
         Ok(Established::Http2(sender, allowed))
     } else {
+        let settings = &target.settings.connection;
         let mut builder = http1::Builder::new();
-        if let Some(limit) = target.settings.connection.buffer_limit {
-            builder.max_buf_size(buffer_size(limit).max(MIN_HEAD));
+        match (settings.max_head, settings.buffer_limit) {
+            (Some(head), _) => {
+                builder.max_buf_size(buffer_size(head).max(MIN_BUFFER));
+            }
+            (None, Some(limit)) => {
+                builder.max_buf_size(buffer_size(limit).max(MIN_HEAD));
+            }
+            (None, None) => {}
+        }
+        if let Some(count) = settings.max_headers {
+            builder.max_headers(buffer_size(count));
         }
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         drive(&target.state, connection.with_upgrades(), closed);

@@ -103,6 +103,9 @@ pub enum ConnectError {
     /// TCP failed.
     #[error("cannot connect")]
     Tcp(#[source] std::sync::Arc<std::io::Error>),
+    /// The proxy on the way does not lead to the endpoint.
+    #[error("the proxy does not lead to the endpoint: {0}")]
+    Proxy(std::sync::Arc<str>),
     /// TLS failed.
     #[error("cannot agree on tls")]
     Tls(#[source] std::sync::Arc<std::io::Error>),

@@ -26,6 +26,8 @@ use verdict::{Checked, Verdicts};
 /// The checks of one cluster.
 pub(crate) struct Checks {
     settings: Rc<Settings>,
+    /// By socket of the cluster.
+    connect: Vec<Rc<ConnectSettings>>,
     hosts: HashMap<EndpointAddress, Running>,
     first: Rc<watch::Sender<usize>>,
 }
@@ -33,7 +35,6 @@ pub(crate) struct Checks {
 /// What all checks of a cluster have in common.
 struct Settings {
     check: HealthCheck,
-    connect: Rc<ConnectSettings>,
     state: Arc<ClusterState>,
     /// Connections of checks are counted here, not among those of requests.
     own: Arc<ClusterState>,
@@ -60,6 +61,10 @@ struct Target {
     address: EndpointAddress,
     /// The name for TLS.
     hostname: Option<Box<str>>,
+    /// Position in the cluster's sockets.
+    socket: usize,
+    /// The proxy that leads to it.
+    connect_proxy: Option<SocketAddr>,
     /// What the request asks for.
     authority: Box<str>,
 }
@@ -72,19 +77,18 @@ impl Checks {
         view: &ClusterView,
     ) -> Option<Self> {
         let check = view.cluster.health_checks.first()?;
-        let connect = ConnectSettings::of(view);
+        let connect: Vec<_> = ConnectSettings::all(view).map(Rc::new).collect();
         let unejects = view.cluster.outlier_detection.is_some_and(|policy| policy.uneject_after_check);
         let before = before.filter(|before| before.settings.unejects == unejects);
-        let same =
-            before.filter(|before| before.settings.check == *check && *before.settings.connect == connect);
+        let same = before.filter(|before| before.settings.check == *check && before.connect == connect);
         let mut checks = same.unwrap_or_else(|| Self {
             settings: Rc::new(Settings {
                 check: check.clone(),
-                connect: Rc::new(connect),
                 state: Arc::clone(state),
                 own: Arc::new(ClusterState::detached(state.name())),
                 unejects,
             }),
+            connect,
             hosts: HashMap::new(),
             first: Rc::new(watch::Sender::new(0)),
         });
@@ -100,17 +104,19 @@ impl Checks {
             let running = known
                 .remove(&address)
                 .filter(|known| known.target == target && Arc::ptr_eq(&known.host, &host.state));
-            let running = running.unwrap_or_else(|| self.begin(Arc::clone(&host.state), target));
+            let Some(connect) = self.connect.get(target.socket) else { continue };
+            let running =
+                running.unwrap_or_else(|| self.begin(Arc::clone(&host.state), target, Rc::clone(connect)));
             self.hosts.insert(address, running);
         }
     }
 
-    fn begin(&self, host: Arc<HostState>, target: Target) -> Running {
+    fn begin(&self, host: Arc<HostState>, target: Target, connect: Rc<ConnectSettings>) -> Running {
         self.first.send_modify(|waiting| *waiting += 1);
         let job = watch_host(
             Rc::clone(&self.settings),
             Arc::clone(&host),
-            target.clone(),
+            (target.clone(), connect),
             First(Some(Rc::clone(&self.first))),
         );
         Running { host, target, task: tokio::task::spawn_local(job).abort_handle() }
@@ -161,7 +167,8 @@ fn target_of(host: &ViewHost, check: &HealthCheck, view: &ClusterView) -> Target
     };
     let authority = own.hostname.as_ref().or(configured);
     let authority = authority.cloned().unwrap_or_else(|| cluster_authority(&view.cluster.name));
-    Target { address, hostname: host.hostname.clone(), authority }
+    let socket = check.socket_metadata.as_ref().map_or(host.socket, |told| view.cluster.socket_for(told));
+    Target { address, hostname: host.hostname.clone(), connect_proxy: host.connect_proxy, socket, authority }
 }
 
 /// The cluster's name as an authority; a name that cannot be one is not sent.
@@ -169,9 +176,14 @@ fn cluster_authority(name: &str) -> Box<str> {
     if name.parse::<http::uri::Authority>().is_ok() { name.into() } else { "health-check".into() }
 }
 
-async fn watch_host(settings: Rc<Settings>, host: Arc<HostState>, target: Target, mut first: First) {
+async fn watch_host(
+    settings: Rc<Settings>,
+    host: Arc<HostState>,
+    (target, connect): (Target, Rc<ConnectSettings>),
+    mut first: First,
+) {
     let check = &settings.check;
-    let mut prober = Prober::new(&settings, &target);
+    let mut prober = Prober::new(&settings, &target, &connect);
     let mut verdicts = Verdicts::default();
     tokio::time::sleep(up_to(check.times.initial_jitter)).await;
     loop {

@@ -187,6 +187,19 @@ impl HostState {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Counts a connection; false where the host has as many as it may have.
+    pub(crate) fn open_connection(&self, limit: Option<u32>) -> bool {
+        let counted = self.numbers.cx_active.add_below(limit.unwrap_or(u32::MAX));
+        if counted {
+            self.numbers.cx_total.add(1);
+        }
+        counted
+    }
+
+    pub(crate) fn close_connection(&self) {
+        self.numbers.cx_active.sub(1);
+    }
+
     /// Requests so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -248,6 +261,11 @@ impl HostState {
                 in_a_row(policy, count, gateway_count)
             }
         }
+    }
+
+    /// A connection is there: failures before it are no longer in a row, as Envoy counts.
+    pub(crate) fn reached(&self) {
+        clear(&self.consecutive_local);
     }
 
     fn count_in_window(&self, outcome: Outcome, split: bool) {

@@ -4,6 +4,7 @@
 //! Counters and gauges of a cluster, under Envoy's names, shared by all workers.
 
 use crate::histogram::Histogram;
+use gateway_config::RoutingPriority;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -229,6 +230,57 @@ impl ClusterMetrics {
             3 => self.upstream_rq_3xx.add(1),
             4 => self.upstream_rq_4xx.add(1),
             _ => self.upstream_rq_5xx.add(1),
+        }
+    }
+}
+
+/// What requests of high priority have of numbers that are limited.
+#[derive(Debug, Default)]
+pub(crate) struct HighPriority {
+    pub(crate) connections: Metric,
+    pub(crate) pending: Metric,
+    pub(crate) requests: Metric,
+    pub(crate) retries: Metric,
+}
+
+/// A number that is limited, with the part of it that requests of high priority have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limited<'a> {
+    pub(crate) all: &'a Metric,
+    pub(crate) high: &'a Metric,
+}
+
+impl Limited<'_> {
+    /// Takes one where the priority's part is below its limit.
+    pub(crate) fn take(self, priority: RoutingPriority, limit: u32) -> bool {
+        match priority {
+            RoutingPriority::Default => {
+                let high = u32::try_from(self.high.get()).unwrap_or(u32::MAX);
+                self.all.add_below(limit.saturating_add(high))
+            }
+            RoutingPriority::High => {
+                let taken = self.high.add_below(limit);
+                if taken {
+                    self.all.add(1);
+                }
+                taken
+            }
+        }
+    }
+
+    /// Takes one, whatever the limit.
+    pub(crate) fn force(self, priority: RoutingPriority) {
+        self.all.add(1);
+        if priority == RoutingPriority::High {
+            self.high.add(1);
+        }
+    }
+
+    /// Gives one back.
+    pub(crate) fn release(self, priority: RoutingPriority) {
+        self.all.sub(1);
+        if priority == RoutingPriority::High {
+            self.high.sub(1);
         }
     }
 }

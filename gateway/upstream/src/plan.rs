@@ -7,12 +7,14 @@ mod levels;
 mod subsets;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use crate::hash_table::{HashTable, HashedHost};
 use crate::view::ClusterView;
 use gateway_config::{Balancing, LbMetadata, LocalityBalancing};
 use levels::{Level, levels};
 use subsets::SubsetIndex;
+pub(crate) use zones::Zones;
 
 /// The choice of hosts of a cluster.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Plan {
     subsets: Option<SubsetIndex>,
     /// Places that workers keep between picks.
     pub(crate) cursors: usize,
+    /// Percent of all requests that healthy hosts of the cluster are good for, and degraded ones.
+    pub(crate) capacity: (u32, u32),
 }
 
 /// Hosts that share requests between them.
@@ -46,6 +50,8 @@ pub(crate) struct Share {
 pub(crate) enum Spread {
     /// Not at all.
     Whole(Pool),
+    /// The gateway's own locality first.
+    Zones(Zones),
     /// Between localities by weight.
     Localities { cursor: usize, pools: Vec<(f64, Pool)> },
 }
@@ -76,7 +82,7 @@ impl Plan {
             .subsets
             .as_ref()
             .map(|config| SubsetIndex::build(config, &mut builder, &mut sets));
-        Self { epoch, sets, subsets, cursors: builder.cursors }
+        Self { epoch, sets, subsets, cursors: builder.cursors, capacity: levels::capacity(view, &all) }
     }
 
     /// The sets to pick from, one after the other until one gives a host.
@@ -112,7 +118,15 @@ impl Builder<'_> {
     }
 
     fn share(&mut self, level: Level, weights: Weights) -> Share {
-        let Level { load, panic, hosts, all } = level;
+        let Level { load, panic, first, hosts, all } = level;
+        if let LocalityBalancing::ZoneAware(zone_aware) = self.view.cluster.balancing.localities {
+            if panic && zone_aware.fail_on_panic {
+                return Share { load, panic, spread: Spread::Whole(self.pool(&[], &[])) };
+            }
+            if let Some(zones) = zones::zones(self, &hosts, zone_aware).filter(|_| first) {
+                return Share { load, panic, spread: Spread::Zones(zones) };
+            }
+        }
         let by_locality = self.view.cluster.balancing.localities == LocalityBalancing::Weighted
             && weights != Weights::Ignored;
         let places = if by_locality { self.places(&hosts, &all, weights) } else { Vec::new() };

@@ -9,12 +9,14 @@ use crate::connect::{ConnectSettings, Established, Target, connect};
 use crate::error::ConnectError;
 use crate::host::HostState;
 use crate::lease::{Lease, Link};
+use crate::pool_key::PoolKey;
 use crate::registry::ClusterState;
 use crate::stream::ConnectionCount;
-use gateway_config::{CircuitBreakers, UpstreamProtocol};
+use gateway_config::{ClusterLimits, RoutingPriority, UpstreamProtocol};
 use hyper::client::conn::{http1, http2};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -30,8 +32,10 @@ pub(crate) struct HostPool<B: RequestBody> {
     pub(crate) state: Arc<ClusterState>,
     host: Arc<HostState>,
     hostname: Option<Box<str>>,
-    settings: Rc<ConnectSettings>,
-    limits: Rc<Cell<CircuitBreakers>>,
+    connect_proxy: Option<SocketAddr>,
+    pub(crate) settings: Rc<ConnectSettings>,
+    limits: Rc<Cell<ClusterLimits>>,
+    pub(crate) key: PoolKey,
     http2: bool,
     /// Where ALPN decides: what it chose last.
     negotiated: Cell<Option<bool>>,
@@ -72,14 +76,16 @@ pub(crate) struct PoolTarget {
     pub(crate) state: Arc<ClusterState>,
     pub(crate) host: Arc<HostState>,
     pub(crate) hostname: Option<Box<str>>,
+    pub(crate) connect_proxy: Option<SocketAddr>,
     pub(crate) settings: Rc<ConnectSettings>,
-    pub(crate) limits: Rc<Cell<CircuitBreakers>>,
+    pub(crate) limits: Rc<Cell<ClusterLimits>>,
+    pub(crate) key: PoolKey,
     pub(crate) http2: bool,
 }
 
 impl<B: RequestBody> HostPool<B> {
     pub(crate) fn new(target: PoolTarget) -> Self {
-        let PoolTarget { state, host, hostname, settings, limits, http2 } = target;
+        let PoolTarget { state, host, hostname, connect_proxy, settings, limits, key, http2 } = target;
         let inner = Inner {
             idle: Vec::new(),
             shared: Vec::new(),
@@ -92,8 +98,10 @@ impl<B: RequestBody> HostPool<B> {
             state,
             host,
             hostname,
+            connect_proxy,
             settings,
             limits,
+            key,
             http2,
             negotiated: Cell::new(None),
             inner: RefCell::new(inner),
@@ -106,11 +114,12 @@ impl<B: RequestBody> HostPool<B> {
             return Ok(lease);
         }
         let metrics = &self.state.metrics;
-        if !metrics.upstream_rq_pending_active.add_below(self.limits.get().max_pending_requests) {
+        let priority = self.key.priority;
+        if !self.state.pending().take(priority, self.limits.get().of(priority).max_pending_requests) {
             metrics.upstream_rq_pending_overflow.add(1);
             return Err(ConnectError::Overflow);
         }
-        let _pending = Pending::begin(&self.state, &self.host);
+        let _pending = Pending::begin(&self.state, &self.host, priority);
         metrics.upstream_rq_pending_total.add(1);
         let (sender, receiver) = oneshot::channel();
         self.inner.borrow_mut().waiters.push_back(sender);
@@ -166,10 +175,9 @@ impl<B: RequestBody> HostPool<B> {
                 }
                 inner.open + inner.connecting == 0
             };
-            let Some(count) = ConnectionCount::open(&self.state, self.limits.get().max_connections, only)
-            else {
-                return;
-            };
+            let limits = self.limits.get();
+            let count = ConnectionCount::open(&self.state, &self.host, &limits, self.key.priority, only);
+            let Some(count) = count else { return };
             self.inner.borrow_mut().connecting += 1;
             let pool = Rc::clone(self);
             tokio::task::spawn_local(async move { pool.open(count).await });
@@ -186,12 +194,14 @@ impl<B: RequestBody> HostPool<B> {
         let target = Target {
             address: self.host.address().clone(),
             hostname: self.hostname.clone(),
+            connect_proxy: self.connect_proxy,
             settings: Rc::clone(&self.settings),
             state: Arc::clone(&self.state),
+            key: self.key.clone(),
             http2: self.http2,
         };
         let pool = Rc::clone(&self);
-        let result = connect(&target, count.at(&self.host), move || pool.connection_closed()).await;
+        let result = connect(&target, count, move || pool.connection_closed()).await;
         self.inner.borrow_mut().connecting -= 1;
         match result {
             Ok(established) => {
@@ -310,6 +320,12 @@ impl<B: RequestBody> HostPool<B> {
         });
     }
 
+    /// Whether it has nothing to do and nothing to keep.
+    pub(crate) fn is_unused(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.open + inner.connecting == 0 && inner.waiters.is_empty()
+    }
+
     /// No more requests: idle connections close, the others when their requests end; requests that wait still get their connection.
     pub(crate) fn drain(&self) {
         let mut inner = self.inner.borrow_mut();
@@ -320,18 +336,18 @@ impl<B: RequestBody> HostPool<B> {
 }
 
 /// Counts a request that waits for a connection.
-struct Pending<'a>(&'a ClusterState, &'a HostState);
+struct Pending<'a>(&'a ClusterState, &'a HostState, RoutingPriority);
 
 impl<'a> Pending<'a> {
-    fn begin(cluster: &'a ClusterState, host: &'a HostState) -> Self {
+    fn begin(cluster: &'a ClusterState, host: &'a HostState, priority: RoutingPriority) -> Self {
         host.numbers.rq_pending_active.add(1);
-        Self(cluster, host)
+        Self(cluster, host, priority)
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.metrics.upstream_rq_pending_active.sub(1);
+        self.0.pending().release(self.2);
         self.1.numbers.rq_pending_active.sub(1);
     }
 }

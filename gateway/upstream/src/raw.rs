@@ -26,10 +26,11 @@ impl<B: RequestBody> Upstreams<B> {
     /// Where it can not be connected to, which counts against the host, or where the cluster has all the connections it may have.
     pub async fn connect(&self, picked: &Picked<B>) -> Result<RawConnection, ConnectError> {
         let state = picked.state();
-        let limit = picked.cluster().circuit_breakers.max_connections;
-        let count = ConnectionCount::open(state, limit, false).ok_or(ConnectError::Overflow)?;
+        let (limits, priority) = (&picked.cluster().limits, picked.priority());
+        let count = ConnectionCount::open(state, picked.host(), limits, priority, false);
+        let count = count.ok_or(ConnectError::Overflow)?;
         let target: Target = picked.target();
-        let result = connect::raw(&target, count.at(picked.host())).await;
+        let result = connect::raw(&target, count).await;
         if result.is_err() {
             picked.host().numbers.cx_connect_fail.add(1);
         }

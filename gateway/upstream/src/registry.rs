@@ -4,7 +4,7 @@
 //! Clusters that were used, with the state that all workers share.
 
 use crate::host::{CheckFlags, HostState, Outcome};
-use crate::metrics::ClusterMetrics;
+use crate::metrics::{ClusterMetrics, HighPriority, Limited};
 use crate::outlier::{Cause, outliers};
 use crate::plan::Plan;
 use crate::upkeep::Upkeep;
@@ -32,6 +32,8 @@ pub struct ClusterState {
     started: Instant,
     /// The numbers.
     pub metrics: ClusterMetrics,
+    /// The part of them that important requests have.
+    pub(crate) high: HighPriority,
     /// Goes up when a host's health changes.
     health_epoch: AtomicU64,
     /// When the next ejection ends, milliseconds on the clock; `u64::MAX`: none.
@@ -89,6 +91,7 @@ impl ClusterState {
             name: name.into(),
             started,
             metrics: ClusterMetrics::default(),
+            high: HighPriority::default(),
             health_epoch: AtomicU64::new(0),
             next_return: AtomicU64::new(u64::MAX),
             resolved: ArcSwapOption::empty(),
@@ -118,7 +121,7 @@ impl ClusterState {
     /// The limits in force; none before the cluster was used.
     #[must_use]
     pub fn limits(&self) -> Option<CircuitBreakers> {
-        self.view.lock().as_ref().map(|view| view.cluster.circuit_breakers)
+        self.view.lock().as_ref().map(|view| view.cluster.limits.default)
     }
 
     /// Endpoints with addresses for names, for pages; none where the cluster has no names or they were not asked for yet.
@@ -158,6 +161,22 @@ impl ClusterState {
     #[must_use]
     pub fn hosts(&self) -> Vec<Arc<HostState>> {
         self.hosts.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn connections(&self) -> Limited<'_> {
+        Limited { all: &self.metrics.upstream_cx_active, high: &self.high.connections }
+    }
+
+    pub(crate) fn pending(&self) -> Limited<'_> {
+        Limited { all: &self.metrics.upstream_rq_pending_active, high: &self.high.pending }
+    }
+
+    pub(crate) fn requests(&self) -> Limited<'_> {
+        Limited { all: &self.metrics.upstream_rq_active, high: &self.high.requests }
+    }
+
+    pub(crate) fn retries(&self) -> Limited<'_> {
+        Limited { all: &self.metrics.upstream_rq_retry_active, high: &self.high.retries }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -250,7 +269,7 @@ impl ClusterState {
             return false;
         }
         let ejected = hosts.values().filter(|host| host.is_ejected()).count();
-        let few = ejected * 100 < usize::from(policy.max_ejection_percent) * hosts.len();
+        let few = (ejected + 1) * 100 <= usize::from(policy.max_ejection_percent) * hosts.len();
         let allowed = few || (policy.always_eject_one && ejected == 0);
         if !allowed {
             self.metrics.outlier_detection_ejections_overflow.add(1);

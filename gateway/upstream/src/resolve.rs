@@ -1,9 +1,12 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Host names of STRICT_DNS and LOGICAL_DNS clusters, resolved again and again, away from requests. The system's resolver is asked.
+//! Host names of STRICT_DNS and LOGICAL_DNS clusters, resolved again and again, away from requests.
+
+mod ask;
 
 use crate::registry::ClusterState;
+use ask::Asker;
 use gateway_config::{
     Cluster, Discovery, DnsFamily, DnsSettings, Endpoint, EndpointAddress, Endpoints, Locality,
 };
@@ -13,9 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-
-/// One resolution takes no longer.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Resolving for one cluster; ends when it is dropped.
 pub(crate) struct Resolving {
@@ -62,18 +62,25 @@ async fn resolve(
     done: watch::Sender<usize>,
 ) {
     let (written, dns, only_first) = match &cluster.discovery {
-        Discovery::StrictDns(written, dns) => (written, *dns, false),
-        Discovery::LogicalDns(written, dns) => (written, *dns, true),
-        Discovery::Eds { .. } | Discovery::Static(_) => return,
+        Discovery::StrictDns(written, dns) => (written, dns, false),
+        Discovery::LogicalDns(written, dns) => (written, dns, true),
+        Discovery::Eds { .. } | Discovery::Static(_) | Discovery::Aggregate(_) => return,
     };
     let mut known: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
     let mut failures = 0;
+    let asker = Asker::new(dns).unwrap_or_else(|error| {
+        tracing::error!(cluster = state.name(), %error, "dns servers cannot be asked; the system's resolver is");
+        Asker::System
+    });
     loop {
         let mut failed = false;
+        let mut ttl: Option<Duration> = None;
         for name in names(written) {
             state.metrics.update_attempt.add(1);
-            match lookup(&name, dns.family).await {
-                Ok(addresses) => {
+            match asker.ask(&name).await {
+                Ok(found) => {
+                    let addresses = chosen(found.addresses, dns.family);
+                    ttl = [ttl, found.ttl].into_iter().flatten().min();
                     state.metrics.update_success.add(1);
                     if addresses.is_empty() {
                         state.metrics.update_empty.add(1);
@@ -94,7 +101,7 @@ async fn resolve(
         }
         done.send_replace(0);
         failures = if failed { failures + 1 } else { 0 };
-        tokio::time::sleep(pause(&dns, failures)).await;
+        tokio::time::sleep(pause(dns, failures, ttl)).await;
     }
 }
 
@@ -109,12 +116,6 @@ fn names(endpoints: &Endpoints) -> Vec<Box<str>> {
     names.sort();
     names.dedup();
     names
-}
-
-async fn lookup(name: &str, family: DnsFamily) -> std::io::Result<Vec<IpAddr>> {
-    let asked = tokio::time::timeout(LIMIT, tokio::net::lookup_host((name, 0))).await;
-    let found = asked.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    Ok(chosen(found.map(|address| address.ip()).collect(), family))
 }
 
 /// The addresses that count, in a stable order.
@@ -158,21 +159,28 @@ fn placed(written: &Endpoints, known: &HashMap<Box<str>, Vec<IpAddr>>, only_firs
     Endpoints { localities: localities.collect(), ..written.clone() }
 }
 
-/// Time to the next resolution: the refresh rate, or longer and longer after failures where the cluster says so.
-fn pause(dns: &DnsSettings, failures: u32) -> Duration {
-    match dns.failure_refresh {
-        Some((base, max)) if failures > 0 => {
+/// Time to the next resolution: what the answers say or the refresh rate, or longer and longer after failures where the cluster says so.
+fn pause(dns: &DnsSettings, failures: u32, ttl: Option<Duration>) -> Duration {
+    let jitter = dns.jitter.mul_f64(rand::random::<f64>());
+    match (failures, dns.failure_refresh) {
+        (1.., Some((base, max))) => {
             let longest = base.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX)).min(max);
             base.max(longest.mul_f64(rand::random::<f64>()))
         }
-        _ => dns.refresh + dns.jitter.mul_f64(rand::random::<f64>()),
+        (1.., None) => dns.refresh + jitter,
+        (0, _) => {
+            let told = ttl.filter(|ttl| dns.respect_ttl && ttl.as_secs_f64() >= 0.5);
+            told.map_or(dns.refresh, |ttl| ttl.max(dns.min_refresh)) + jitter
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{chosen, pause, placed};
-    use gateway_config::{DnsFamily, DnsSettings, Endpoint, EndpointAddress, Endpoints, Locality, Place};
+    use gateway_config::{
+        DnsFamily, DnsSettings, Endpoint, EndpointAddress, Endpoints, LbMetadata, Locality, Place,
+    };
     use std::collections::HashMap;
     use std::net::IpAddr;
     use std::time::Duration;
@@ -206,6 +214,7 @@ mod tests {
             place: Place::default(),
             priority: 0,
             weight: None,
+            socket_metadata: LbMetadata::default(),
             endpoints: [name("a"), fixed, name("unknown")].into(),
         };
         let written = Endpoints { cluster: "c".into(), localities: [locality].into(), overprovisioning: 140 };
@@ -226,10 +235,18 @@ mod tests {
             failure_refresh: Some((second, 8 * second)),
             jitter: Duration::ZERO,
             family: DnsFamily::Auto,
+            respect_ttl: true,
+            min_refresh: 2 * second,
+            servers: None,
         };
-        assert_eq!(pause(&dns, 0), 5 * second);
+        for (ttl, expected) in [(None, 5), (Some(30), 30), (Some(1), 2), (Some(0), 5)] {
+            let ttl = ttl.map(Duration::from_secs);
+            assert_eq!(pause(&dns, 0, ttl), expected * second, "{ttl:?}");
+            let plain = DnsSettings { respect_ttl: false, ..dns.clone() };
+            assert_eq!(pause(&plain, 0, ttl), 5 * second);
+        }
         for failures in 1..100 {
-            assert!((second..=8 * second).contains(&pause(&dns, failures)));
+            assert!((second..=8 * second).contains(&pause(&dns, failures, None)));
         }
     }
 }

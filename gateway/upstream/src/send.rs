@@ -13,7 +13,7 @@ use crate::lease::{Lease, Link};
 use crate::pool::HostPool;
 use crate::registry::ClusterState;
 use crate::wire;
-use gateway_config::Cluster;
+use gateway_config::{Cluster, RoutingPriority};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::error::Error;
@@ -30,17 +30,23 @@ pub(crate) struct ActiveRequest {
     state: Arc<ClusterState>,
     host: Arc<HostState>,
     begun: Instant,
+    priority: RoutingPriority,
 }
 
 impl ActiveRequest {
     /// None where the cluster's limit of requests is reached.
-    pub(crate) fn begin(state: &Arc<ClusterState>, host: &Arc<HostState>, limit: u32) -> Option<Self> {
-        if !state.metrics.upstream_rq_active.add_below(limit) {
+    pub(crate) fn begin(
+        state: &Arc<ClusterState>,
+        host: &Arc<HostState>,
+        limit: u32,
+        priority: RoutingPriority,
+    ) -> Option<Self> {
+        if !state.requests().take(priority, limit) {
             state.metrics.upstream_rq_pending_overflow.add(1);
             return None;
         }
         host.begin();
-        Some(Self { state: Arc::clone(state), host: Arc::clone(host), begun: clock::now() })
+        Some(Self { state: Arc::clone(state), host: Arc::clone(host), begun: clock::now(), priority })
     }
 
     /// A connection takes the request.
@@ -61,7 +67,7 @@ impl ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.state.metrics.upstream_rq_active.sub(1);
+        self.state.requests().release(self.priority);
         self.host.end();
     }
 }
@@ -75,14 +81,16 @@ pub(crate) enum Counting {
 
 /// Sends a request to one host.
 pub(crate) async fn send<B: RequestBody>(
-    pool: &Rc<HostPool<B>>,
+    pool: Rc<HostPool<B>>,
     host: &Arc<HostState>,
     cluster: &Cluster,
     mut request: Request<B>,
     counting: Counting,
 ) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
     let state = &pool.state;
-    let Some(active) = ActiveRequest::begin(state, host, cluster.circuit_breakers.max_requests) else {
+    let priority = pool.key.priority;
+    let limit = cluster.limits.of(priority).max_requests;
+    let Some(active) = ActiveRequest::begin(state, host, limit, priority) else {
         return Err(SendError::unsent(SendErrorKind::Overflow, request, None));
     };
     let connect = *request.method() == Method::CONNECT;
@@ -98,11 +106,11 @@ pub(crate) async fn send<B: RequestBody>(
                 return Err(SendError::unsent(kind, request, Some(Box::new(error))));
             }
         };
+        host.reached();
         if stale == 0 {
             active.count_sent();
         }
-        let scheme = if cluster.tls.is_some() { "https" } else { "http" };
-        if let Err(error) = wire::prepare(&mut request, lease.is_http2(), scheme) {
+        if let Err(error) = wire::prepare(&mut request, lease.is_http2(), pool.settings.scheme()) {
             return Err(SendError::unsent(SendErrorKind::Request, request, Some(Box::new(error))));
         }
         let reused = lease.reused;

@@ -5,6 +5,7 @@
 
 use crate::host::HostState;
 use crate::registry::ClusterState;
+use gateway_config::{ClusterLimits, RoutingPriority};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,47 +18,59 @@ use tokio_rustls::client::TlsStream;
 /// Counts a connection as active from the first attempt until it is gone.
 #[derive(Debug)]
 pub(crate) struct ConnectionCount {
-    cluster: Arc<ClusterState>,
+    state: Arc<ClusterState>,
     host: Option<Arc<HostState>>,
+    priority: RoutingPriority,
     begun: Instant,
 }
 
 impl ConnectionCount {
-    /// Counts where the limit allows it, or anyway where it is the pool's only connection: no host starves (as in Envoy).
-    pub(crate) fn open(state: &Arc<ClusterState>, limit: u32, only: bool) -> Option<Self> {
-        let metrics = &state.metrics;
+    /// Counts where the limits allow it, or anyway where it is the pool's only connection: no host starves (as in Envoy).
+    pub(crate) fn open(
+        state: &Arc<ClusterState>,
+        host: &Arc<HostState>,
+        limits: &ClusterLimits,
+        priority: RoutingPriority,
+        only: bool,
+    ) -> Option<Self> {
+        let connections = state.connections();
         if only {
-            metrics.upstream_cx_active.add(1);
-        } else if !metrics.upstream_cx_active.add_below(limit) {
-            metrics.upstream_cx_overflow.add(1);
+            connections.force(priority);
+            host.open_connection(None);
+        } else if !connections.take(priority, limits.of(priority).max_connections) {
+            state.metrics.upstream_cx_overflow.add(1);
+            return None;
+        } else if !host.open_connection(limits.host_connections) {
+            connections.release(priority);
+            state.metrics.upstream_cx_overflow.add(1);
             return None;
         }
-        metrics.upstream_cx_total.add(1);
-        Some(Self { cluster: Arc::clone(state), host: None, begun: Instant::now() })
+        state.metrics.upstream_cx_total.add(1);
+        Some(Self { state: Arc::clone(state), host: Some(Arc::clone(host)), priority, begun: Instant::now() })
+    }
+
+    /// Counts without any limit, for connections that carry no requests of clients.
+    pub(crate) fn unlimited(state: &Arc<ClusterState>) -> Self {
+        let priority = RoutingPriority::Default;
+        state.connections().force(priority);
+        state.metrics.upstream_cx_total.add(1);
+        Self { state: Arc::clone(state), host: None, priority, begun: Instant::now() }
     }
 
     /// The connection is up.
     fn connected(&self) {
-        self.cluster.metrics.upstream_cx_connect_ms.observe(self.begun.elapsed());
-    }
-
-    /// Counts it at its host too.
-    pub(crate) fn at(mut self, host: &Arc<HostState>) -> Self {
-        host.numbers.cx_total.add(1);
-        host.numbers.cx_active.add(1);
-        self.host = Some(Arc::clone(host));
-        self
+        self.state.metrics.upstream_cx_connect_ms.observe(self.begun.elapsed());
     }
 }
 
 impl Drop for ConnectionCount {
     fn drop(&mut self) {
-        let metrics = &self.cluster.metrics;
-        metrics.upstream_cx_active.sub(1);
+        self.state.connections().release(self.priority);
+        let metrics = &self.state.metrics;
         metrics.upstream_cx_destroy.add(1);
         metrics.upstream_cx_length_ms.observe(self.begun.elapsed());
         if let Some(host) = &self.host {
-            host.numbers.cx_active.sub(1);
+            host.close_connection();
         }
     }
 }
@@ -91,7 +104,7 @@ impl UpstreamStream {
     }
 
     fn sent(&self, bytes: usize) {
-        self.count.cluster.metrics.upstream_cx_tx_bytes_total.add(bytes as u64);
+        self.count.state.metrics.upstream_cx_tx_bytes_total.add(bytes as u64);
     }
 }
 
@@ -154,7 +167,7 @@ impl AsyncRead for UpstreamStream {
         let before = buf.filled().len();
         let this = &mut *self;
         ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
-        this.count.cluster.metrics.upstream_cx_rx_bytes_total.add((buf.filled().len() - before) as u64);
+        this.count.state.metrics.upstream_cx_rx_bytes_total.add((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }
 }

@@ -8,13 +8,14 @@ use crate::body::UpstreamBody;
 use crate::connect::Target;
 use crate::error::{PickError, SendError};
 use crate::host::{HostState, Outcome};
+use crate::pool_key::Client;
 use crate::registry::{ClusterState, UpstreamRegistry};
 use crate::send::Counting;
 use crate::view::ClusterView;
 use crate::worker_cluster::{WorkerCluster, WorkerHost};
 use crate::{resolve, send};
-use gateway_config::{Cluster, EndpointAddress, LbMetadata, Snapshot};
-use http::{Request, Response, StatusCode};
+use gateway_config::{Cluster, Discovery, EndpointAddress, LbMetadata, RoutingPriority, Snapshot};
+use http::{HeaderMap, Request, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,6 +26,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 /// Time between looks for connections that are idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Clusters of clusters are looked into this deep.
+const DEEPEST: usize = 4;
 
 /// The clusters of one worker. Cheap to clone; not `Send`: every worker has its own, with its own connections.
 pub struct Upstreams<B: RequestBody> {
@@ -47,12 +51,20 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// What the host must have, where the cluster has subsets.
     pub metadata: Option<&'a LbMetadata>,
+    /// The request's headers, for clusters whose endpoints they may name.
+    pub headers: Option<&'a HeaderMap>,
+    /// Whose limits and connections it uses.
+    pub priority: RoutingPriority,
+    /// The client's connection, for clusters that look at it.
+    pub client: Option<Client>,
 }
 
 /// A host that was picked for a request.
 pub struct Picked<B: RequestBody> {
     cluster: Rc<WorkerCluster<B>>,
     host: Rc<WorkerHost<B>>,
+    priority: RoutingPriority,
+    client: Option<Client>,
 }
 
 impl<B: RequestBody> Clone for Upstreams<B> {
@@ -90,8 +102,64 @@ impl<B: RequestBody> Upstreams<B> {
         context: &PickContext<'_>,
     ) -> Result<Picked<B>, PickError> {
         let cluster = self.cluster(snapshot, cluster).ok_or(PickError::NoCluster)?;
+        if let Discovery::Aggregate(names) = &cluster.view.cluster.discovery {
+            return self.pick_among(snapshot, names, context, DEEPEST);
+        }
         let host = cluster.pick(context)?;
-        Ok(Picked { cluster, host })
+        Ok(Picked { cluster, host, priority: context.priority, client: context.client })
+    }
+
+    /// Picks among clusters in order: each takes as much as its healthy hosts are good for, degraded ones come after the healthy ones of all.
+    fn pick_among(
+        &self,
+        snapshot: &Snapshot,
+        names: &[Box<str>],
+        context: &PickContext<'_>,
+        depth: usize,
+    ) -> Result<Picked<B>, PickError> {
+        let depth = depth.checked_sub(1).ok_or(PickError::NoHealthy)?;
+        let clusters = || names.iter().filter_map(|name| self.cluster(snapshot, name));
+        let capacity = |cluster: &WorkerCluster<B>| self.capacity(snapshot, cluster, depth);
+        let total = clusters().map(|cluster| capacity(&cluster)).fold((0, 0), sum);
+        let available = (total.0 + total.1).min(100);
+        let hash = context.hash.unwrap_or_else(rand::random);
+        let mut left = u32::try_from(hash % u64::from(available.max(1))).unwrap_or_default();
+        let mut chosen = None;
+        for degraded in [false, true] {
+            for (at, cluster) in clusters().enumerate() {
+                let (healthy, worse) = capacity(&cluster);
+                let part = if degraded { worse } else { healthy };
+                if chosen.is_none() && part > left {
+                    chosen = Some(at);
+                }
+                left = left.saturating_sub(part);
+            }
+        }
+        // Where none is healthy, the first one that panics takes it.
+        let first = chosen.unwrap_or_default();
+        let order = clusters().skip(first).chain(clusters().take(first));
+        let mut picked = Err(PickError::NoHealthy);
+        for cluster in order {
+            picked = match &cluster.view.cluster.discovery {
+                Discovery::Aggregate(names) => self.pick_among(snapshot, names, context, depth),
+                _ => cluster.pick(context).map(|host| {
+                    let (priority, client) = (context.priority, context.client);
+                    Picked { cluster: Rc::clone(&cluster), host, priority, client }
+                }),
+            };
+            if picked.is_ok() {
+                break;
+            }
+        }
+        picked
+    }
+
+    /// Percent of all requests that a cluster's healthy hosts are good for, and its degraded ones; each up to 100.
+    fn capacity(&self, snapshot: &Snapshot, cluster: &WorkerCluster<B>, depth: usize) -> (u32, u32) {
+        let Discovery::Aggregate(names) = &cluster.view.cluster.discovery else { return cluster.capacity() };
+        let Some(depth) = depth.checked_sub(1) else { return (0, 0) };
+        let inner = names.iter().filter_map(|name| self.cluster(snapshot, name));
+        inner.map(|cluster| self.capacity(snapshot, &cluster, depth)).fold((0, 0), sum)
     }
 
     /// Sends a request to a picked host. Target and host header may have the form of either protocol; hop-by-hop headers are the caller's.
@@ -104,7 +172,7 @@ impl<B: RequestBody> Upstreams<B> {
         picked: &'a Picked<B>,
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<UpstreamBody<B>>, SendError<B>>> + use<'a, B> {
-        let pool = picked.host.pool(request.version());
+        let pool = picked.host.pool(&request, picked.priority, picked.client);
         send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request, Counting::Here)
     }
 
@@ -117,7 +185,7 @@ impl<B: RequestBody> Upstreams<B> {
         picked: &'a Picked<B>,
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<UpstreamBody<B>>, SendError<B>>> + use<'a, B> {
-        let pool = picked.host.pool(request.version());
+        let pool = picked.host.pool(&request, picked.priority, picked.client);
         send::send(pool, &picked.host.state, &picked.cluster.view.cluster, request, Counting::ByCaller)
     }
 
@@ -163,7 +231,12 @@ impl<B: RequestBody> Upstreams<B> {
 
 impl<B: RequestBody> Clone for Picked<B> {
     fn clone(&self) -> Self {
-        Self { cluster: Rc::clone(&self.cluster), host: Rc::clone(&self.host) }
+        Self {
+            cluster: Rc::clone(&self.cluster),
+            host: Rc::clone(&self.host),
+            priority: self.priority,
+            client: self.client,
+        }
     }
 }
 
@@ -200,7 +273,11 @@ impl<B: RequestBody> Picked<B> {
 
     /// How to connect to it.
     pub(crate) fn target(&self) -> Target {
-        self.host.target(&self.cluster.state)
+        self.host.target(&self.cluster.state, self.client)
+    }
+
+    pub(crate) fn priority(&self) -> RoutingPriority {
+        self.priority
     }
 
     /// Tells that the time for an attempt ran out; counts against the host as a failure.
@@ -223,14 +300,14 @@ impl<B: RequestBody> Picked<B> {
     #[must_use]
     pub fn permit_retry(&self) -> Option<RetryPermit> {
         let metrics = &self.cluster.state.metrics;
-        let breakers = &self.cluster.view.cluster.circuit_breakers;
+        let breakers = self.cluster.view.cluster.limits.of(self.priority);
         let limit = breakers.retries(metrics.upstream_rq_active.get());
-        if !metrics.upstream_rq_retry_active.add_below(limit) {
+        if !self.cluster.state.retries().take(self.priority, limit) {
             metrics.upstream_rq_retry_overflow.add(1);
             return None;
         }
         metrics.upstream_rq_retry.add(1);
-        Some(RetryPermit(Arc::clone(&self.cluster.state)))
+        Some(RetryPermit(Arc::clone(&self.cluster.state), self.priority))
     }
 }
 
@@ -245,12 +322,16 @@ impl<B: RequestBody> std::fmt::Debug for Picked<B> {
 
 /// Leave to retry.
 #[derive(Debug)]
-pub struct RetryPermit(Arc<ClusterState>);
+pub struct RetryPermit(Arc<ClusterState>, RoutingPriority);
 
 impl Drop for RetryPermit {
     fn drop(&mut self) {
-        self.0.metrics.upstream_rq_retry_active.sub(1);
+        self.0.retries().release(self.1);
     }
+}
+
+fn sum(all: (u32, u32), one: (u32, u32)) -> (u32, u32) {
+    ((all.0 + one.0).min(100), (all.1 + one.1).min(100))
 }
 
 async fn sweep<B: RequestBody>(inner: Weak<Inner<B>>) {

@@ -6,10 +6,13 @@
 use crate::host::{CheckFlags, HostHealth, HostState};
 use crate::metrics::ClusterMetrics;
 use crate::registry::ClusterState;
-use crate::tls::{self, TlsSettings};
+use crate::tls::{self, Secrets, TlsSettings};
 use gateway_config::{
-    Cluster, EndpointCheck, EndpointHealth, Endpoints, LbMetadata, Secret, SecretSource, Snapshot,
+    Cluster, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, LbMetadata, LocalZone,
+    LocalityBalancing, Secret, SecretSource, Snapshot, UpstreamSocket,
 };
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A cluster at one state of the configuration.
@@ -17,13 +20,24 @@ use std::sync::Arc;
 pub(crate) struct ClusterView {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) endpoints: Option<Arc<Endpoints>>,
-    roots: Option<Arc<Secret>>,
-    certificate: Option<Arc<Secret>>,
     generation: u64,
-    /// None for plain text.
-    pub(crate) tls: Option<Arc<TlsSettings>>,
+    /// By socket of the cluster.
+    pub(crate) sockets: Vec<SocketState>,
     /// In the order of the endpoints.
     pub(crate) hosts: Vec<ViewHost>,
+    /// Positions of hosts, where requests may name them.
+    by_address: HashMap<EndpointAddress, usize>,
+    /// The gateway's own place and the endpoints of its own kind, where they matter.
+    pub(crate) local: Option<(Arc<LocalZone>, Arc<Endpoints>)>,
+}
+
+/// A socket with its secrets.
+#[derive(Debug)]
+pub(crate) struct SocketState {
+    roots: Option<Arc<Secret>>,
+    certificate: Option<Arc<Secret>>,
+    /// None for plain text.
+    pub(crate) tls: Option<Arc<TlsSettings>>,
 }
 
 /// A host in its place.
@@ -38,6 +52,10 @@ pub(crate) struct ViewHost {
     pub(crate) locality: usize,
     metadata: LbMetadata,
     check: EndpointCheck,
+    /// Position in the cluster's sockets.
+    pub(crate) socket: usize,
+    /// The proxy that leads to it.
+    pub(crate) connect_proxy: Option<SocketAddr>,
 }
 
 impl ViewHost {
@@ -67,6 +85,11 @@ impl ViewHost {
 }
 
 impl ClusterView {
+    /// The position of a host that requests may name.
+    pub(crate) fn position_of(&self, address: &EndpointAddress) -> Option<usize> {
+        self.by_address.get(address).copied()
+    }
+
     /// Percent that healthy capacity counts.
     pub(crate) fn overprovisioning(&self) -> u32 {
         self.endpoints.as_ref().map_or(140, |endpoints| endpoints.overprovisioning.max(100))
@@ -97,8 +120,11 @@ impl ClusterView {
     ) -> bool {
         Arc::ptr_eq(&self.cluster, cluster)
             && same(self.endpoints.as_ref(), endpoints)
-            && same(self.roots.as_ref(), roots(snapshot, cluster))
-            && same(self.certificate.as_ref(), certificate(snapshot, cluster))
+            && same(
+                self.local.as_ref().map(|(_, peers)| peers),
+                local(snapshot, cluster).map(|(_, peers)| peers),
+            )
+            && cluster.sockets().zip(&self.sockets).all(|(socket, state)| state.is_current(snapshot, socket))
     }
 
     /// The view for a snapshot: the one that another worker built already, or a new one.
@@ -127,45 +153,47 @@ impl ClusterView {
         endpoints: Option<&Arc<Endpoints>>,
         before: Option<&Self>,
     ) -> Self {
-        let roots = roots(snapshot, cluster).cloned();
-        let certificate = certificate(snapshot, cluster).cloned();
-        let same_tls = before.filter(|view| {
-            view.cluster.tls == cluster.tls
-                && same(view.roots.as_ref(), roots.as_ref())
-                && same(view.certificate.as_ref(), certificate.as_ref())
+        let sockets = cluster.sockets().enumerate().map(|(at, socket)| {
+            let known = before.filter(|view| {
+                view.cluster.protocol == cluster.protocol
+                    && view.cluster.request_names == cluster.request_names
+                    && view.cluster.sockets().nth(at).is_some_and(|known| known.tls == socket.tls)
+            });
+            SocketState::build(snapshot, cluster, socket, known.and_then(|view| view.sockets.get(at)))
         });
-        let tls = match (&cluster.tls, same_tls) {
-            (None, _) => None,
-            (Some(_), Some(view)) => view.tls.clone(),
-            (Some(tls), None) => {
-                Some(Arc::new(tls::settings(tls, cluster.protocol, roots.as_deref(), certificate.as_deref())))
-            }
-        };
+        let sockets = sockets.collect();
         let placed = || {
             endpoints
                 .into_iter()
                 .flat_map(|all| all.localities.iter().enumerate())
-                .flat_map(|(at, l)| l.endpoints.iter().map(move |e| (l.priority, at, e)))
+                .flat_map(|(at, l)| l.endpoints.iter().map(move |e| (l, at, e)))
         };
         let states = state.keep_hosts(placed().map(|(.., endpoint)| &endpoint.address));
-        let hosts = placed().zip(states).map(|((priority, locality, endpoint), state)| ViewHost {
+        let hosts = placed().zip(states).map(|((place, locality, endpoint), state)| ViewHost {
             state,
             hostname: endpoint.hostname.clone(),
-            priority,
+            priority: place.priority,
             weight: endpoint.weight.max(1),
             told: endpoint.health,
             locality,
             metadata: endpoint.metadata.clone(),
             check: endpoint.check.clone(),
+            socket: cluster.socket_of(endpoint, place),
+            connect_proxy: endpoint.connect_proxy,
         });
+        let hosts: Vec<ViewHost> = hosts.collect();
+        let by_address = match cluster.balancing.overrides.is_empty() {
+            true => HashMap::new(),
+            false => (0..).zip(&hosts).map(|(at, host)| (host.state.address().clone(), at)).collect(),
+        };
         let view = Self {
             cluster: Arc::clone(cluster),
             endpoints: endpoints.cloned(),
-            roots,
-            certificate,
             generation: snapshot.generation,
-            tls,
-            hosts: hosts.collect(),
+            sockets,
+            hosts,
+            by_address,
+            local: local(snapshot, cluster).map(|(zone, peers)| (Arc::clone(zone), Arc::clone(peers))),
         };
         let pending = match cluster.balancing.ignore_until_first_check {
             true => CheckFlags::FAILED.with(CheckFlags::PENDING),
@@ -191,12 +219,45 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
     }
 }
 
-fn roots<'a>(snapshot: &'a Snapshot, cluster: &'a Cluster) -> Option<&'a Arc<Secret>> {
-    find(snapshot, cluster.tls.as_ref()?.roots.as_ref()?)
+/// The gateway's own place and its peers, for a cluster that looks at them.
+fn local<'a>(snapshot: &'a Snapshot, cluster: &Cluster) -> Option<(&'a Arc<LocalZone>, &'a Arc<Endpoints>)> {
+    let LocalityBalancing::ZoneAware(_) = cluster.balancing.localities else { return None };
+    let zone = snapshot.local.as_ref()?;
+    let (_, endpoints) = snapshot.cluster(zone.cluster.as_deref()?)?;
+    Some((zone, endpoints?))
 }
 
-fn certificate<'a>(snapshot: &'a Snapshot, cluster: &'a Cluster) -> Option<&'a Arc<Secret>> {
-    find(snapshot, cluster.tls.as_ref()?.certificate.as_ref()?)
+impl SocketState {
+    fn build(snapshot: &Snapshot, cluster: &Cluster, socket: &UpstreamSocket, known: Option<&Self>) -> Self {
+        let (roots, certificate) = (roots(snapshot, socket).cloned(), certificate(snapshot, socket).cloned());
+        let known = known.filter(|known| {
+            same(known.roots.as_ref(), roots.as_ref())
+                && same(known.certificate.as_ref(), certificate.as_ref())
+        });
+        let tls = match (&socket.tls, known) {
+            (None, _) => None,
+            (Some(_), Some(known)) => known.tls.clone(),
+            (Some(tls), None) => {
+                let secrets = Secrets { roots: roots.as_deref(), certificate: certificate.as_deref() };
+                let verify = cluster.request_names.as_ref().is_some_and(|names| names.verify);
+                Some(Arc::new(tls::settings(tls, cluster.protocol, verify, secrets)))
+            }
+        };
+        Self { roots, certificate, tls }
+    }
+
+    fn is_current(&self, snapshot: &Snapshot, socket: &UpstreamSocket) -> bool {
+        same(self.roots.as_ref(), roots(snapshot, socket))
+            && same(self.certificate.as_ref(), certificate(snapshot, socket))
+    }
+}
+
+fn roots<'a>(snapshot: &'a Snapshot, socket: &'a UpstreamSocket) -> Option<&'a Arc<Secret>> {
+    find(snapshot, socket.tls.as_ref()?.roots.as_ref()?)
+}
+
+fn certificate<'a>(snapshot: &'a Snapshot, socket: &'a UpstreamSocket) -> Option<&'a Arc<Secret>> {
+    find(snapshot, socket.tls.as_ref()?.certificate.as_ref()?)
 }
 
 fn find<'a>(snapshot: &'a Snapshot, source: &'a SecretSource) -> Option<&'a Arc<Secret>> {

@@ -7,15 +7,17 @@ use crate::RequestBody;
 use crate::balancer::Balancer;
 use crate::connect::{ConnectSettings, Target};
 use crate::error::PickError;
-use crate::host::HostState;
+use crate::host::{HostHealth, HostState};
 use crate::pool::{HostPool, PoolTarget};
+use crate::pool_key::{Client, PoolKey};
 use crate::registry::ClusterState;
 use crate::upstreams::PickContext;
 use crate::view::{ClusterView, ViewHost};
-use gateway_config::{CircuitBreakers, EndpointAddress, UpstreamProtocol};
-use http::Version;
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use gateway_config::{ClusterLimits, EndpointAddress, RoutingPriority, UpstreamProtocol};
+use http::{HeaderMap, Request, Version};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -26,51 +28,66 @@ pub(crate) struct WorkerCluster<B: RequestBody> {
     pub(crate) state: Arc<ClusterState>,
     balancer: RefCell<Balancer>,
     hosts: Vec<Rc<WorkerHost<B>>>,
-    settings: Rc<ConnectSettings>,
-    limits: Rc<Cell<CircuitBreakers>>,
+    /// By socket.
+    parts: Vec<Rc<TargetParts>>,
+    limits: Rc<Cell<ClusterLimits>>,
 }
+
+/// Pools by protocol (true: HTTP/2) and what divides them.
+type DividedPools<B> = HashMap<(bool, PoolKey), Rc<HostPool<B>>>;
 
 /// A host with this worker's connections to it.
 pub(crate) struct WorkerHost<B: RequestBody> {
     pub(crate) state: Arc<HostState>,
     pub(crate) hostname: Option<Box<str>>,
+    connect_proxy: Option<SocketAddr>,
     target: Rc<TargetParts>,
     http1: OnceCell<Rc<HostPool<B>>>,
     http2: OnceCell<Rc<HostPool<B>>>,
+    /// Pools of requests that do not share connections with all others, by protocol (true: HTTP/2) and key.
+    divided: RefCell<DividedPools<B>>,
 }
 
-/// What all pools of a cluster share.
+/// What all pools of a cluster's socket share.
 struct TargetParts {
     state: Arc<ClusterState>,
     settings: Rc<ConnectSettings>,
-    limits: Rc<Cell<CircuitBreakers>>,
+    limits: Rc<Cell<ClusterLimits>>,
 }
 
 impl<B: RequestBody> WorkerCluster<B> {
     /// Takes a new view over from the one before: pools of hosts that stay are kept where connections are still made alike, the rest drains.
     pub(crate) fn new(state: Arc<ClusterState>, view: Arc<ClusterView>, before: Option<&Self>) -> Self {
-        let wanted = ConnectSettings::of(&view);
-        let kept = before.filter(|before| *before.settings == wanted && Arc::ptr_eq(&before.state, &state));
-        let settings = kept.map_or_else(|| Rc::new(wanted), |before| Rc::clone(&before.settings));
+        let kept = before.filter(|before| Arc::ptr_eq(&before.state, &state));
         let limits = kept.map_or_else(Rc::default, |before| Rc::clone(&before.limits));
-        limits.set(view.cluster.circuit_breakers);
-        let parts = Rc::new(TargetParts {
-            state: Arc::clone(&state),
-            settings: Rc::clone(&settings),
-            limits: Rc::clone(&limits),
-        });
+        limits.set(view.cluster.limits);
+        let parts: Vec<_> = ConnectSettings::all(&view)
+            .map(|wanted| {
+                let mut known = kept.into_iter().flat_map(|before| &before.parts);
+                known.find(|parts| *parts.settings == wanted).cloned().unwrap_or_else(|| {
+                    let settings = Rc::new(wanted);
+                    Rc::new(TargetParts { state: Arc::clone(&state), settings, limits: Rc::clone(&limits) })
+                })
+            })
+            .collect();
         let known: HashMap<&EndpointAddress, &Rc<WorkerHost<B>>> = kept
+            .filter(|before| !view.cluster.balancing.drain_on_change || same_hosts(&before.view, &view))
             .into_iter()
             .flat_map(|before| &before.hosts)
             .map(|host| (host.state.address(), host))
             .collect();
         let host_of = |host: &ViewHost| {
-            let same = known
-                .get(host.state.address())
-                .filter(|old| old.hostname == host.hostname && Arc::ptr_eq(&old.state, &host.state));
-            same.map_or_else(|| Rc::new(WorkerHost::new(host, &parts)), |old| Rc::clone(old))
+            let parts = parts.get(host.socket)?;
+            let same = known.get(host.state.address()).filter(|old| {
+                old.hostname == host.hostname
+                    && old.connect_proxy == host.connect_proxy
+                    && Rc::ptr_eq(&old.target, parts)
+                    && Arc::ptr_eq(&old.state, &host.state)
+            });
+            Some(same.map_or_else(|| Rc::new(WorkerHost::new(host, parts)), |old| Rc::clone(old)))
         };
-        let hosts: Vec<_> = view.hosts.iter().map(host_of).collect();
+        // There is a socket for each host: none is left out.
+        let hosts: Vec<_> = view.hosts.iter().filter_map(host_of).collect();
         if let Some(before) = before {
             before
                 .hosts
@@ -79,16 +96,15 @@ impl<B: RequestBody> WorkerCluster<B> {
                 .for_each(|old| old.drain());
         }
         let balancer = RefCell::new(Balancer::new(state.plan(&view, state.health_epoch())));
-        Self { view, state, balancer, hosts, settings, limits }
+        Self { view, state, balancer, hosts, parts, limits }
     }
 
     /// Picks a host.
     pub(crate) fn pick(&self, context: &PickContext<'_>) -> Result<Rc<WorkerHost<B>>, PickError> {
-        let epoch = self.state.health_epoch();
-        let mut balancer = self.balancer.borrow_mut();
-        if balancer.epoch() != epoch {
-            *balancer = Balancer::new(self.state.plan(&self.view, epoch));
+        if let Some(host) = context.headers.and_then(|headers| self.named(headers, context.tried)) {
+            return Ok(Rc::clone(host));
         }
+        let mut balancer = self.balancer();
         let tried = context.tried;
         let avoid = |at: usize| {
             !tried.is_empty()
@@ -106,8 +122,46 @@ impl<B: RequestBody> WorkerCluster<B> {
         Ok(Rc::clone(host))
     }
 
+    /// The balancer for the hosts' health as it is now.
+    fn balancer(&self) -> RefMut<'_, Balancer> {
+        let epoch = self.state.health_epoch();
+        let mut balancer = self.balancer.borrow_mut();
+        if balancer.epoch() != epoch {
+            *balancer = Balancer::new(self.state.plan(&self.view, epoch));
+        }
+        balancer
+    }
+
+    /// Percent of all requests that healthy hosts are good for, and that degraded ones are; each up to 100.
+    pub(crate) fn capacity(&self) -> (u32, u32) {
+        self.balancer().capacity()
+    }
+
+    /// The first host that a header names and that can take requests.
+    fn named(&self, headers: &HeaderMap, tried: &[Arc<HostState>]) -> Option<&Rc<WorkerHost<B>>> {
+        let names = &self.view.cluster.balancing.overrides;
+        let values = names.iter().flat_map(|name| headers.get_all(name)).filter_map(|v| v.to_str().ok());
+        let mut addresses =
+            values.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok());
+        addresses.find_map(|address: SocketAddr| {
+            let at = self.view.position_of(&EndpointAddress::Socket(address))?;
+            let usable =
+                matches!(self.view.hosts.get(at)?.health(), HostHealth::Healthy | HostHealth::Degraded);
+            self.hosts
+                .get(at)
+                .filter(|host| usable && !tried.iter().any(|tried| Arc::ptr_eq(tried, &host.state)))
+        })
+    }
+
     pub(crate) fn sweep(&self, now: Instant) {
-        self.hosts.iter().flat_map(|host| host.pools()).for_each(|pool| pool.sweep(now));
+        for host in &self.hosts {
+            host.pools().for_each(|pool| pool.sweep(now));
+            let mut divided = host.divided.borrow_mut();
+            divided.retain(|_, pool| {
+                pool.sweep(now);
+                Rc::strong_count(pool) > 1 || !pool.is_unused()
+            });
+        }
     }
 
     pub(crate) fn drain(&self) {
@@ -115,44 +169,75 @@ impl<B: RequestBody> WorkerCluster<B> {
     }
 }
 
+fn same_hosts(before: &ClusterView, after: &ClusterView) -> bool {
+    let addresses = |view: &ClusterView| -> HashSet<EndpointAddress> {
+        view.hosts.iter().map(|host| host.state.address().clone()).collect()
+    };
+    addresses(before) == addresses(after)
+}
+
 impl<B: RequestBody> WorkerHost<B> {
     fn new(host: &ViewHost, target: &Rc<TargetParts>) -> Self {
         Self {
             state: Arc::clone(&host.state),
             hostname: host.hostname.clone(),
+            connect_proxy: host.connect_proxy,
             target: Rc::clone(target),
             http1: OnceCell::new(),
             http2: OnceCell::new(),
+            divided: RefCell::default(),
         }
     }
 
-    /// The pool for a request of this version.
-    pub(crate) fn pool(&self, version: Version) -> &Rc<HostPool<B>> {
-        let http2 = match self.target.settings.protocol {
+    /// The pool for a request.
+    pub(crate) fn pool<R>(
+        &self,
+        request: &Request<R>,
+        priority: RoutingPriority,
+        client: Option<Client>,
+    ) -> Rc<HostPool<B>> {
+        let settings = &self.target.settings;
+        let http2 = match settings.protocol {
             UpstreamProtocol::Http1 | UpstreamProtocol::Auto => false,
             UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::Downstream => version == Version::HTTP_2,
+            UpstreamProtocol::Downstream => request.version() == Version::HTTP_2,
         };
+        if settings.divided || priority != RoutingPriority::Default {
+            let key = PoolKey::of(settings, request, priority, client);
+            if !key.is_usual() {
+                let mut divided = self.divided.borrow_mut();
+                let pool = divided
+                    .entry((http2, key))
+                    .or_insert_with_key(|(_, key)| self.make_pool(http2, key.clone()));
+                return Rc::clone(pool);
+            }
+        }
         let cell = if http2 { &self.http2 } else { &self.http1 };
-        cell.get_or_init(|| {
-            Rc::new(HostPool::new(PoolTarget {
-                state: Arc::clone(&self.target.state),
-                host: Arc::clone(&self.state),
-                hostname: self.hostname.clone(),
-                settings: Rc::clone(&self.target.settings),
-                limits: Rc::clone(&self.target.limits),
-                http2,
-            }))
-        })
+        Rc::clone(cell.get_or_init(|| self.make_pool(http2, PoolKey::default())))
+    }
+
+    fn make_pool(&self, http2: bool, key: PoolKey) -> Rc<HostPool<B>> {
+        Rc::new(HostPool::new(PoolTarget {
+            state: Arc::clone(&self.target.state),
+            host: Arc::clone(&self.state),
+            hostname: self.hostname.clone(),
+            connect_proxy: self.connect_proxy,
+            settings: Rc::clone(&self.target.settings),
+            limits: Rc::clone(&self.target.limits),
+            key,
+            http2,
+        }))
     }
 
     /// How to connect to it outside of the pools.
-    pub(crate) fn target(&self, state: &Arc<ClusterState>) -> Target {
+    pub(crate) fn target(&self, state: &Arc<ClusterState>, client: Option<Client>) -> Target {
         Target {
             address: self.state.address().clone(),
             hostname: self.hostname.clone(),
+            connect_proxy: self.connect_proxy,
             settings: Rc::clone(&self.target.settings),
             state: Arc::clone(state),
+            key: PoolKey::of_client(&self.target.settings, client),
             http2: false,
         }
     }
@@ -163,5 +248,6 @@ impl<B: RequestBody> WorkerHost<B> {
 
     fn drain(&self) {
         self.pools().for_each(|pool| pool.drain());
+        self.divided.borrow().values().for_each(|pool| pool.drain());
     }
 }

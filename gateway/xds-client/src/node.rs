@@ -3,7 +3,7 @@
 
 //! Who the client says it is.
 
-use gateway_xds_api::pb::envoy::config::core::v3::{Node, node::UserAgentVersionType};
+use gateway_xds_api::pb::envoy::config::core::v3::{Locality, Node, node::UserAgentVersionType};
 use gateway_xds_api::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use serde_json::Value as Json;
 
@@ -19,6 +19,8 @@ pub struct NodeIdentity {
     pub cluster: String,
     /// Further facts for people who look at the server.
     pub metadata: serde_json::Map<String, Json>,
+    /// Region, zone and sub-zone, where they are known.
+    pub locality: Option<[String; 3]>,
 }
 
 impl NodeIdentity {
@@ -27,6 +29,11 @@ impl NodeIdentity {
             id: self.id.clone(),
             cluster: self.cluster.clone(),
             metadata: Some(structure(&self.metadata)),
+            locality: self.locality.clone().map(|[region, zone, sub_zone]| Locality {
+                region,
+                zone,
+                sub_zone,
+            }),
             user_agent_name: GATEWAY_USER_AGENT.to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(
                 env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,6 +18,8 @@ pub(crate) const ADDRESS: &str = "@ADDRESS@";
 pub(crate) const ORIGINS: [(&str, u16); 3] = [("one", 19481), ("two", 19482), ("three", 19483)];
 /// The origin that speaks HTTP/2.
 pub(crate) const HTTP2_ORIGIN: u16 = 19484;
+/// The origin that speaks TLS.
+pub(crate) const TLS_ORIGIN: u16 = 19485;
 /// A port where nobody listens.
 const NOBODY: u16 = 19499;
 

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod authority;
 mod case;
 mod client;
 mod compare;
@@ -17,6 +18,7 @@ mod origin;
 mod proxies;
 
 use anyhow::Context;
+use authority::Authority;
 use case::Case;
 use clap::{Parser, Subcommand};
 use compare::{Difference, Outcome, Sides};
@@ -119,6 +121,7 @@ async fn compare_all(cases: &[Case], options: &Options) -> anyhow::Result<(usize
         gateway: options.gateway.clone(),
         envoy: options.envoy.clone(),
         folder: std::path::absolute(&options.folder)?,
+        authority: Authority::new()?,
     };
     let control = Control::default();
     let ads = control.serve().await?;

@@ -14,11 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// How late a late answer is.
 const LATE: Duration = Duration::from_millis(600);
@@ -59,28 +62,49 @@ impl Record {
     }
 }
 
-/// Serves one origin.
-pub(crate) async fn serve(address: SocketAddr, name: &'static str, record: Record) -> anyhow::Result<()> {
+/// Serves one origin; with TLS where there are settings for it.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    name: &'static str,
+    record: Record,
+    tls: Option<Arc<ServerConfig>>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    let acceptor = tls.map(TlsAcceptor::from);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             // What fails here shows in the comparison.
             let _ = socket.set_nodelay(true);
-            let record = record.clone();
+            let (record, acceptor) = (record.clone(), acceptor.clone());
             tokio::spawn(async move {
-                let service = service_fn(move |request| answer(request, name, record.clone()));
-                let _ = Builder::new(TokioExecutor::new())
-                    .serve_connection_with_upgrades(TokioIo::new(socket), service)
-                    .await;
+                match acceptor {
+                    None => talk(socket, (name, None), record).await,
+                    Some(acceptor) => {
+                        let Ok(stream) = acceptor.accept(socket).await else { return };
+                        let asked = stream.get_ref().1.server_name().unwrap_or("(none)").to_owned();
+                        talk(stream, (name, Some(asked)), record).await;
+                    }
+                }
             });
         }
     });
     Ok(())
 }
 
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    (name, asked): (&'static str, Option<String>),
+    record: Record,
+) {
+    let service = service_fn(move |request| answer(request, (name, asked.clone()), record.clone()));
+    let _ = Builder::new(TokioExecutor::new())
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
+}
+
 async fn answer(
     request: Request<Incoming>,
-    origin: &'static str,
+    (origin, asked): (&'static str, Option<String>),
     record: Record,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
@@ -93,6 +117,10 @@ async fn answer(
         .collect();
     if let (Some(authority), false) = (head.uri.authority(), head.headers.contains_key("host")) {
         headers.push(("host".to_owned(), authority.to_string()));
+    }
+    if let Some(asked) = asked {
+        headers.push(("(version)".to_owned(), format!("{:?}", head.version)));
+        headers.push(("(server name)".to_owned(), asked));
     }
     headers.sort();
     let seen = Seen {

@@ -4,7 +4,8 @@
 //! The two proxies: each on an address of its own, with its own origins, under the same control plane.
 
 use crate::admin::{ADMIN_PORT, METRICS_PORT};
-use crate::case::{ADDRESS, Case, HTTP2_ORIGIN, Made, ORIGINS, common_clusters};
+use crate::authority::Authority;
+use crate::case::{ADDRESS, Case, HTTP2_ORIGIN, Made, ORIGINS, TLS_ORIGIN, common_clusters};
 use crate::control::{Control, Resources};
 use crate::origin::{Record, serve};
 use anyhow::{Context, bail};
@@ -15,6 +16,7 @@ use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
@@ -37,11 +39,12 @@ pub(crate) struct Proxy {
 }
 
 /// Where the programs are and where files go.
-#[derive(Debug)]
 pub(crate) struct Programs {
     pub(crate) gateway: PathBuf,
     pub(crate) envoy: PathBuf,
     pub(crate) folder: PathBuf,
+    /// Who vouches for the origin that speaks TLS.
+    pub(crate) authority: Authority,
 }
 
 /// Starts one proxy with all cases; done when it answered.
@@ -53,15 +56,17 @@ pub(crate) async fn start(
 ) -> anyhow::Result<Proxy> {
     let record = Record::default();
     let origins = ORIGINS.iter().copied().chain([("http2", HTTP2_ORIGIN)]);
-    for (origin, port) in origins {
-        serve(SocketAddr::new(address, port), origin, record.clone())
+    let origins = origins.map(|(origin, port)| (origin, port, None));
+    let tls = Some(Arc::clone(&programs.authority.server));
+    for (origin, port, tls) in origins.chain([("tls", TLS_ORIGIN, tls)]) {
+        serve(SocketAddr::new(address, port), origin, record.clone(), tls)
             .await
             .with_context(|| format!("origin on {address}:{port}"))?;
     }
     let folder = programs.folder.join(name);
     std::fs::create_dir_all(&folder)?;
     let log = folder.join("access.log");
-    control.set(name, resources(cases, address, &log)?);
+    control.set(name, resources(cases, address, &log, &programs.authority.roots)?);
     let out = File::create(folder.join("process.log"))?;
     let mut command = match name {
         "ours" => gateway(&folder, address, ads, &programs.gateway)?,
@@ -88,7 +93,7 @@ pub(crate) async fn start(
 }
 
 /// All resources, encoded, with the proxy's own address and log in them.
-fn resources(cases: &[Case], address: IpAddr, log: &Path) -> anyhow::Result<Resources> {
+fn resources(cases: &[Case], address: IpAddr, log: &Path, roots: &str) -> anyhow::Result<Resources> {
     let descriptors = Descriptors::load()?;
     let mut all = Resources::new();
     let mut made: Vec<Made> = common_clusters();
@@ -100,7 +105,8 @@ fn resources(cases: &[Case], address: IpAddr, log: &Path) -> anyhow::Result<Reso
         let text = value
             .to_string()
             .replace(ADDRESS, &address.to_string())
-            .replace("@LOG@", &log.display().to_string());
+            .replace("@LOG@", &log.display().to_string())
+            .replace("@CA@", &roots.replace('\n', "\\n"));
         let value: Value = serde_json::from_str(&text)?;
         let any = descriptors.from_json(&value).with_context(|| format!("{kind} {name}"))?;
         let kind = ResourceType::from_type_url(&any.type_url).context("a type of ADS")?;

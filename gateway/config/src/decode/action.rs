@@ -3,6 +3,7 @@
 
 //! Decodes forwarding.
 
+use crate::decode::cluster_policy::routing_priority;
 use crate::decode::endpoints::lb_metadata;
 use crate::decode::filter_settings::settings;
 use crate::decode::hash_policy::hash_policies;
@@ -42,10 +43,10 @@ pub(crate) fn forward(
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, append_x_forwarded_host, timeout, idle_timeout, retry_policy,
             request_mirror_policies, upgrade_configs, cluster_specifier, host_rewrite_specifier, hash_policy, metadata_match,
             rate_limits, include_vh_rate_limits, max_stream_duration, retry_policy_typed_config, path_rewrite, path_rewrite_policy,
-            internal_redirect_policy,
+            internal_redirect_policy, priority,
         }
         warn {
-            flush_timeout, early_data_policy, priority,
+            flush_timeout, early_data_policy,
             cors, max_grpc_timeout, grpc_timeout_offset,
             internal_redirect_action, max_internal_redirects, hedge_policy,
         }
@@ -83,6 +84,7 @@ pub(crate) fn forward(
         timeout,
         duration: duration.unwrap_or_default(),
         idle_timeout: scope.duration("idle_timeout", idle_timeout)?,
+        priority: routing_priority(scope, priority)?,
         retry,
         path_rewrite: match path_rewrite_policy {
             Some(policy) => Some(template_rewrite(scope, &policy, template)?),

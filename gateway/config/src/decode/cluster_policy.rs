@@ -4,39 +4,73 @@
 //! Decodes limits and outlier detection of clusters.
 
 use crate::decode::{Fault, Scope, fields, number, truth};
-use crate::{CircuitBreakers, FailurePercentage, OutlierDetection, RateDetection, RetryBudget, SuccessRate};
+use crate::{
+    CircuitBreakers, ClusterLimits, FailurePercentage, OutlierDetection, RateDetection, RetryBudget,
+    RoutingPriority, SuccessRate,
+};
 use gateway_xds_api::pb::envoy::config::cluster::v3 as pb;
+use gateway_xds_api::pb::envoy::config::core::v3::RoutingPriority as PbPriority;
 use std::time::Duration;
 
-/// The limits of the default priority.
-pub(crate) fn breakers(scope: &mut Scope, breakers: pb::CircuitBreakers) -> CircuitBreakers {
+/// The limits of both priorities, and those of single hosts.
+pub(crate) fn limits(scope: &mut Scope, breakers: pb::CircuitBreakers) -> Result<ClusterLimits, Fault> {
     scope.at("circuit_breakers", |scope| {
         let pb::CircuitBreakers { thresholds, per_host_thresholds } = breakers;
-        scope.unused("per_host_thresholds", &per_host_thresholds);
-        let mut limits = CircuitBreakers::default();
-        for (at, threshold) in thresholds.into_iter().enumerate() {
-            scope.at(format_args!("thresholds[{at}]"), |scope| {
-                if threshold.priority != 0 {
-                    scope.warn("priority", "HIGH has no effect in this gateway");
-                    return;
-                }
-                fields!(scope, threshold => pb::circuit_breakers::Thresholds {
-                    use { max_connections, max_pending_requests, max_requests, max_retries, retry_budget }
-                    warn { max_connection_pools }
-                    quiet { priority, track_remaining }
-                });
-                let retry_budget = retry_budget.map(|budget| retry_budget_of(scope, budget));
-                limits = CircuitBreakers {
-                    max_connections: number(max_connections).unwrap_or(limits.max_connections),
-                    max_pending_requests: number(max_pending_requests).unwrap_or(limits.max_pending_requests),
-                    max_requests: number(max_requests).unwrap_or(limits.max_requests),
-                    max_retries: number(max_retries).unwrap_or(limits.max_retries),
-                    retry_budget,
-                };
+        let mut limits = ClusterLimits::default();
+        let mut seen = [false; 2];
+        scope.each("thresholds", thresholds, |scope, threshold| {
+            let (limits, seen) = match routing_priority(scope, threshold.priority)? {
+                RoutingPriority::Default => (&mut limits.default, &mut seen[0]),
+                RoutingPriority::High => (&mut limits.high, &mut seen[1]),
+            };
+            // As in Envoy, the first entry of a priority counts.
+            match std::mem::replace(seen, true) {
+                true => scope.warn("priority", "is there twice; the first one counts"),
+                false => *limits = breakers_of(scope, threshold),
+            }
+            Ok(())
+        })?;
+        scope.each("per_host_thresholds", per_host_thresholds, |scope, threshold| {
+            let priority = routing_priority(scope, threshold.priority)?;
+            fields!(scope, threshold => pb::circuit_breakers::Thresholds {
+                use { max_connections }
+                warn { max_pending_requests, max_requests, max_retries, retry_budget, max_connection_pools }
+                quiet { priority, track_remaining }
             });
-        }
-        limits
+            if priority == RoutingPriority::High {
+                scope.warn("priority", "HIGH has no effect here: connections to a host are counted together");
+            } else {
+                limits.host_connections = limits.host_connections.or(number(max_connections));
+            }
+            Ok(())
+        })?;
+        Ok(limits)
     })
+}
+
+/// A priority of routes and limits.
+pub(crate) fn routing_priority(scope: &Scope, value: i32) -> Result<RoutingPriority, Fault> {
+    match PbPriority::try_from(value) {
+        Ok(PbPriority::Default) => Ok(RoutingPriority::Default),
+        Ok(PbPriority::High) => Ok(RoutingPriority::High),
+        Err(_) => Err(scope.field_fault("priority", "is unknown")),
+    }
+}
+
+fn breakers_of(scope: &mut Scope, threshold: pb::circuit_breakers::Thresholds) -> CircuitBreakers {
+    fields!(scope, threshold => pb::circuit_breakers::Thresholds {
+        use { max_connections, max_pending_requests, max_requests, max_retries, retry_budget }
+        warn { max_connection_pools }
+        quiet { priority, track_remaining }
+    });
+    let limits = CircuitBreakers::default();
+    CircuitBreakers {
+        max_connections: number(max_connections).unwrap_or(limits.max_connections),
+        max_pending_requests: number(max_pending_requests).unwrap_or(limits.max_pending_requests),
+        max_requests: number(max_requests).unwrap_or(limits.max_requests),
+        max_retries: number(max_retries).unwrap_or(limits.max_retries),
+        retry_budget: retry_budget.map(|budget| retry_budget_of(scope, budget)),
+    }
 }
 
 fn retry_budget_of(scope: &mut Scope, budget: pb::circuit_breakers::thresholds::RetryBudget) -> RetryBudget {
@@ -121,15 +155,46 @@ pub(crate) fn outlier(scope: &mut Scope, outliers: pb::OutlierDetection) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::breakers;
+    use super::{limits, pb};
+    use crate::RoutingPriority;
     use crate::decode::Scope;
+    use gateway_xds_api::pb::google::protobuf::UInt32Value;
 
     #[test]
     fn absent_limits_are_envoys_defaults() {
-        let limits = breakers(&mut Scope::default(), Default::default());
-        assert_eq!(
-            (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries),
-            (1024, 1024, 1024, 3)
-        );
+        let limits = limits(&mut Scope::default(), Default::default()).unwrap();
+        for priority in [RoutingPriority::Default, RoutingPriority::High] {
+            let limits = limits.of(priority);
+            assert_eq!(
+                (
+                    limits.max_connections,
+                    limits.max_pending_requests,
+                    limits.max_requests,
+                    limits.max_retries
+                ),
+                (1024, 1024, 1024, 3)
+            );
+        }
+        assert_eq!(limits.host_connections, None);
+    }
+
+    #[test]
+    fn priorities_have_their_own_limits() {
+        let threshold = |priority, connections| pb::circuit_breakers::Thresholds {
+            priority,
+            max_connections: Some(UInt32Value { value: connections }),
+            ..Default::default()
+        };
+        let mut scope = Scope::default();
+        let breakers = pb::CircuitBreakers {
+            thresholds: vec![threshold(1, 7), threshold(0, 5), threshold(0, 9)],
+            per_host_thresholds: vec![threshold(0, 2)],
+        };
+        let found = limits(&mut scope, breakers).unwrap();
+        assert_eq!((found.default.max_connections, found.high.max_connections), (5, 7));
+        assert_eq!(found.host_connections, Some(2));
+        assert_eq!(scope.warnings.len(), 1, "{:?}", scope.warnings);
+        let unknown = pb::CircuitBreakers { thresholds: vec![threshold(9, 1)], ..Default::default() };
+        assert!(limits(&mut scope, unknown).is_err());
     }
 }

@@ -9,7 +9,13 @@ use crate::{
 };
 use gateway_xds_api::pb::envoy::config::core::v3::{self as core, HealthStatus, address, socket_address};
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
+use gateway_xds_api::unpack;
 use std::net::{IpAddr, SocketAddr};
+
+/// The metadata that names the proxy of an endpoint.
+const CONNECT_PROXY: &str = "envoy.http11_proxy_transport_socket.proxy_address";
+/// The metadata that has TLVs of an endpoint.
+const PROXY_TLVS: &str = "envoy.transport_sockets.proxy_protocol";
 
 /// The endpoints of a cluster.
 pub(crate) fn endpoints(
@@ -42,15 +48,16 @@ pub(crate) fn endpoints(
 
 fn locality(scope: &mut Scope, locality: pb::LocalityLbEndpoints) -> Result<Locality, Fault> {
     fields!(scope, locality => pb::LocalityLbEndpoints {
-        use { locality, lb_endpoints, load_balancing_weight, priority }
+        use { locality, lb_endpoints, load_balancing_weight, priority, metadata }
         warn { lb_config }
-        quiet { metadata, proximity }
+        quiet { proximity }
     });
     let core::Locality { region, zone, sub_zone } = locality.unwrap_or_default();
     Ok(Locality {
         place: Place { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() },
         priority,
         weight: number(load_balancing_weight),
+        socket_metadata: metadata_of(metadata, "envoy.transport_socket_match"),
         endpoints: scope.each("lb_endpoints", lb_endpoints, endpoint)?.into(),
     })
 }
@@ -86,6 +93,8 @@ fn endpoint(scope: &mut Scope, endpoint: pb::LbEndpoint) -> Result<Endpoint, Fau
             hostname: name,
             weight: number(load_balancing_weight).unwrap_or(1).max(1),
             health,
+            connect_proxy: connect_proxy(scope, metadata.as_ref())?,
+            socket_metadata: metadata_of(metadata.clone(), "envoy.transport_socket_match"),
             metadata: lb_metadata(metadata),
             check: endpoint_check(scope, health_check_config.unwrap_or_default())?,
         })
@@ -101,12 +110,7 @@ fn endpoint_check(
     let port = u16::try_from(port_value)
         .map_err(|_| scope.field_fault("health_check_config.port_value", "is above 65535"))?;
     let address = address
-        .map(|address| {
-            scope.at("health_check_config.address", |scope| match endpoint_address(scope, Some(address))? {
-                EndpointAddress::Socket(address) => Ok(address),
-                EndpointAddress::Name { .. } => Err(scope.fault("must be an ip address")),
-            })
-        })
+        .map(|address| scope.at("health_check_config.address", |scope| socket_address(scope, Some(address))))
         .transpose()?;
     Ok(EndpointCheck {
         address,
@@ -118,8 +122,33 @@ fn endpoint_check(
 
 /// What balancing looks at in metadata.
 pub(crate) fn lb_metadata(metadata: Option<core::Metadata>) -> LbMetadata {
-    let fields = metadata.and_then(|mut metadata| metadata.filter_metadata.remove("envoy.lb"));
+    metadata_of(metadata, "envoy.lb")
+}
+
+fn metadata_of(metadata: Option<core::Metadata>, namespace: &str) -> LbMetadata {
+    let fields = metadata.and_then(|mut metadata| metadata.filter_metadata.remove(namespace));
     LbMetadata::new(fields.unwrap_or_default())
+}
+
+/// The proxy that leads to an endpoint.
+fn connect_proxy(scope: &mut Scope, metadata: Option<&core::Metadata>) -> Result<Option<SocketAddr>, Fault> {
+    let Some(typed) = metadata.map(|metadata| &metadata.typed_filter_metadata) else { return Ok(None) };
+    if typed.contains_key(PROXY_TLVS) {
+        scope.warn(PROXY_TLVS, "has no effect in this gateway; use added_tlvs of the socket");
+    }
+    let Some(any) = typed.get(CONNECT_PROXY) else { return Ok(None) };
+    scope.at(CONNECT_PROXY, |scope| {
+        let address = unpack(any).map_err(|error| scope.fault(error))?;
+        socket_address(scope, Some(address)).map(Some)
+    })
+}
+
+/// An address with a port, not a name.
+pub(crate) fn socket_address(scope: &mut Scope, address: Option<core::Address>) -> Result<SocketAddr, Fault> {
+    match endpoint_address(scope, address)? {
+        EndpointAddress::Socket(address) => Ok(address),
+        EndpointAddress::Name { .. } => Err(scope.fault("must be an ip address")),
+    }
 }
 
 fn endpoint_address(scope: &mut Scope, address: Option<core::Address>) -> Result<EndpointAddress, Fault> {
@@ -142,6 +171,17 @@ pub(crate) fn listen_address(scope: &mut Scope, address: Option<core::Address>) 
     Ok(SocketAddr::new(ip, port))
 }
 
+/// Addresses, whose port may be zero.
+pub(crate) fn socket_addresses(
+    scope: &mut Scope,
+    addresses: impl Iterator<Item = core::SocketAddress>,
+) -> Result<Box<[SocketAddr]>, Fault> {
+    let found = addresses.map(|address| {
+        listen_address(scope, Some(core::Address { address: Some(address::Address::SocketAddress(address)) }))
+    });
+    found.collect()
+}
+
 fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(String, u16), Fault> {
     let address = scope.required("socket_address", address.and_then(|address| address.address))?;
     let socket = match address {
@@ -150,7 +190,10 @@ fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(S
             return Err(scope.field_fault("pipe", "is not supported; use socket_address"));
         }
         address::Address::EnvoyInternalAddress(_) => {
-            return Err(scope.field_fault("envoy_internal_address", "is not supported"));
+            return Err(scope.field_fault(
+                "envoy_internal_address",
+                "is not supported: there are no internal listeners here",
+            ));
         }
     };
     fields!(scope, socket => core::SocketAddress {

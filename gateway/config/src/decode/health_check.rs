@@ -5,7 +5,7 @@
 
 use crate::decode::headers::mutations;
 use crate::decode::{Fault, Scope, fields, number, truth};
-use crate::{CheckIntervals, HeaderFormat, HeaderTarget, HealthCheck, HealthProbe, HttpProbe};
+use crate::{CheckIntervals, HeaderFormat, HeaderTarget, HealthCheck, HealthProbe, HttpProbe, LbMetadata};
 use bytes::Bytes;
 use gateway_xds_api::pb::envoy::config::core::v3::{
     self as core, HeaderValueOption, RequestMethod, health_check as pb,
@@ -23,8 +23,9 @@ pub(crate) fn health_check(scope: &mut Scope, check: core::HealthCheck) -> Resul
             timeout, interval, unhealthy_threshold, healthy_threshold, health_checker, alt_port, initial_jitter, interval_jitter,
             interval_jitter_percent, reuse_connection, no_traffic_interval, no_traffic_healthy_interval, unhealthy_interval,
             unhealthy_edge_interval, healthy_edge_interval, always_log_health_check_failures, always_log_health_check_success,
+            transport_socket_match_criteria,
         }
-        warn { tls_options, transport_socket_match_criteria, event_log_path, event_logger, event_service }
+        warn { tls_options, event_log_path, event_logger, event_service }
         quiet { }
     });
     let timeout = scope.duration("timeout", timeout)?;
@@ -63,6 +64,7 @@ pub(crate) fn health_check(scope: &mut Scope, check: core::HealthCheck) -> Resul
         reuse_connection: truth(reuse_connection, true),
         log_failures: always_log_health_check_failures,
         log_successes: always_log_health_check_success,
+        socket_metadata: transport_socket_match_criteria.map(LbMetadata::new),
         probe: probe(scope, health_checker)?,
     })
 }

@@ -7,7 +7,7 @@ mod policies;
 mod subsets;
 
 use crate::decode::{Fault, Scope, fields, number, truth};
-use crate::{Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, SlowStart};
+use crate::{Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, SlowStart, ZoneAware};
 use gateway_xds_api::pb::envoy::config::cluster::v3::{self as pb, cluster};
 use gateway_xds_api::pb::envoy::config::core::v3::RuntimeDouble;
 use gateway_xds_api::pb::envoy::r#type::v3::Percent;
@@ -23,11 +23,13 @@ pub(crate) struct Parts {
     pub(crate) common: Option<cluster::CommonLbConfig>,
     pub(crate) subsets: Option<cluster::LbSubsetConfig>,
     pub(crate) extensible: Option<pb::LoadBalancingPolicy>,
+    /// The kind of the cluster brings its own.
+    pub(crate) provided: bool,
 }
 
 /// How endpoints are picked.
 pub(crate) fn load_balancing(scope: &mut Scope, parts: Parts) -> Result<LoadBalancing, Fault> {
-    let Parts { policy, config, common, subsets, extensible } = parts;
+    let Parts { policy, config, common, subsets, extensible, provided } = parts;
     let (mut balancing, hashing) = common_lb(scope, common.unwrap_or_default())?;
     let by_policy = cluster::LbPolicy::try_from(policy).ok();
     if extensible.is_some() || by_policy == Some(cluster::LbPolicy::LoadBalancingPolicyConfig) {
@@ -37,7 +39,7 @@ pub(crate) fn load_balancing(scope: &mut Scope, parts: Parts) -> Result<LoadBala
         scope.at("load_balancing_policy", |scope| policies::extensible(scope, extensible, &mut balancing))?;
         return Ok(balancing);
     }
-    (balancing.policy, balancing.slow_start) = legacy(scope, by_policy, config, hashing)?;
+    (balancing.policy, balancing.slow_start) = legacy(scope, by_policy, config, (hashing, provided))?;
     if let Some(subsets) = subsets.filter(|subsets| !subsets.subset_selectors.is_empty()) {
         balancing.subsets = Some(scope.at("lb_subset_config", |scope| subsets::legacy(scope, subsets))?);
     }
@@ -48,7 +50,7 @@ fn legacy(
     scope: &mut Scope,
     policy: Option<cluster::LbPolicy>,
     config: Option<cluster::LbConfig>,
-    hashing: Hashing,
+    (hashing, provided): (Hashing, bool),
 ) -> Result<(Balancing, Option<SlowStart>), Fault> {
     use cluster::{LbConfig, LbPolicy};
     Ok(match (policy, config) {
@@ -61,6 +63,8 @@ fn legacy(
             (policy, legacy_slow_start(scope, config.slow_start_config)?)
         }
         (Some(LbPolicy::LeastRequest), _) => (least_request(scope, None, None, false)?, None),
+        // The other clusters' own policies count.
+        (Some(LbPolicy::ClusterProvided), _) if provided => (Balancing::RoundRobin, None),
         (Some(LbPolicy::Random), _) => (Balancing::Random, None),
         (Some(LbPolicy::RingHash), config) => {
             let config = match config {
@@ -172,13 +176,19 @@ fn percent(scope: &Scope, field: &str, value: Option<Percent>, default: f64) -> 
     Ok(percent.round() as u8)
 }
 
-/// Zone awareness needs to know where this gateway itself runs, which nothing tells it.
-fn zone_aware(scope: &mut Scope) -> LocalityBalancing {
-    scope.warn(
-        "zone_aware_lb_config",
-        "has no effect in this gateway: all localities of a priority share the load",
-    );
-    LocalityBalancing::Together
+/// Zone awareness, from its fields.
+fn zone_aware(
+    scope: &Scope,
+    routing: Option<Percent>,
+    min_size: Option<UInt64Value>,
+    fail_on_panic: bool,
+) -> Result<ZoneAware, Fault> {
+    Ok(ZoneAware {
+        routing: percent(scope, "zone_aware_lb_config.routing_enabled", routing, 100.0)?,
+        min_size: min_size.map_or(6, |size| size.value),
+        fail_on_panic,
+        force_local: None,
+    })
 }
 
 /// What holds for all policies, and what the hashing ones have.
@@ -187,8 +197,9 @@ fn common_lb(scope: &mut Scope, config: cluster::CommonLbConfig) -> Result<(Load
         fields!(scope, config => cluster::CommonLbConfig {
             use {
                 healthy_panic_threshold, ignore_new_hosts_until_first_hc, consistent_hashing_lb_config, locality_config_specifier,
+                close_connections_on_host_set_change,
             }
-            warn { override_host_status, close_connections_on_host_set_change }
+            warn { override_host_status }
             quiet { update_merge_window }
         });
         let localities = match locality_config_specifier {
@@ -196,7 +207,15 @@ fn common_lb(scope: &mut Scope, config: cluster::CommonLbConfig) -> Result<(Load
             Some(cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
                 LocalityBalancing::Weighted
             }
-            Some(cluster::common_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => zone_aware(scope),
+            Some(cluster::common_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(config)) => {
+                let cluster::common_lb_config::ZoneAwareLbConfig {
+                    routing_enabled,
+                    min_cluster_size,
+                    fail_traffic_on_panic,
+                } = config;
+                let zones = zone_aware(scope, routing_enabled, min_cluster_size, fail_traffic_on_panic)?;
+                LocalityBalancing::ZoneAware(zones)
+            }
         };
         let hashing = consistent_hashing_lb_config.unwrap_or_default();
         let hashing = hashing_of(scope, hashing.use_hostname_for_hashing, number(hashing.hash_balance_factor))?;
@@ -204,6 +223,7 @@ fn common_lb(scope: &mut Scope, config: cluster::CommonLbConfig) -> Result<(Load
             panic_threshold: percent(scope, "healthy_panic_threshold", healthy_panic_threshold, 50.0)?,
             localities,
             ignore_until_first_check: ignore_new_hosts_until_first_hc,
+            drain_on_change: close_connections_on_host_set_change,
             ..LoadBalancing::default()
         };
         Ok((balancing, hashing))

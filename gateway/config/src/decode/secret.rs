@@ -6,7 +6,9 @@
 use crate::decode::redirect::inline;
 use crate::decode::strings::string_matcher;
 use crate::decode::{Fault, Scope, fields};
-use crate::{GenericSecret, SanKind, SanMatcher, Secret, SecretKind, Validation};
+use crate::{GenericSecret, Pins, Revocations, SanKind, SanMatcher, Secret, SecretKind, Validation};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use gateway_xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, secret, subject_alt_name_matcher::SanType,
 };
@@ -14,7 +16,7 @@ use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
@@ -96,17 +98,14 @@ pub(crate) fn validation(
         use {
             trusted_ca, ca_certificate_provider_instance, system_root_certs, verify_certificate_spki, verify_certificate_hash,
             match_typed_subject_alt_names, match_subject_alt_names, crl, custom_validator_config, trust_chain_verification,
+            only_verify_leaf_cert_crl,
         }
-        warn { require_signed_certificate_timestamp, allow_expired_certificate, only_verify_leaf_cert_crl, max_verify_depth }
+        warn { require_signed_certificate_timestamp, allow_expired_certificate, max_verify_depth }
         quiet { watched_directory, suppress_client_ca_list }
     });
     // A check that is not made would trust peers that it should not.
     let unchecked = [
         ("ca_certificate_provider_instance", ca_certificate_provider_instance.is_some()),
-        ("system_root_certs", system_root_certs.is_some()),
-        ("verify_certificate_spki", !verify_certificate_spki.is_empty()),
-        ("verify_certificate_hash", !verify_certificate_hash.is_empty()),
-        ("crl", crl.is_some()),
         ("custom_validator_config", custom_validator_config.is_some()),
         ("trust_chain_verification", trust_chain_verification != 0),
     ];
@@ -115,18 +114,81 @@ pub(crate) fn validation(
             scope.field_fault(field, "is not supported; use trusted_ca and match_typed_subject_alt_names")
         );
     }
-    let pem = scope.required("trusted_ca", trusted_ca)?;
-    let pem = scope.at("trusted_ca", |scope| inline(scope, pem))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(scope, "trusted_ca", &pem)? {
-        roots
-            .add(certificate)
-            .map_err(|_| scope.field_fault("trusted_ca", "has a certificate that cannot be a root"))?;
+    let mut lists = Vec::new();
+    let mut seen = Vec::new();
+    let system_roots = trusted_ca.is_none() && system_root_certs.is_some();
+    if let Some(source) = trusted_ca {
+        let pem = scope.at("trusted_ca", |scope| inline(scope, source))?;
+        for certificate in certificates(scope, "trusted_ca", &pem)? {
+            roots
+                .add(certificate)
+                .map_err(|_| scope.field_fault("trusted_ca", "has a certificate that cannot be a root"))?;
+        }
+        lists = revocation_lists(scope, "trusted_ca", &pem)?;
+        seen.push(pem);
     }
+    if let Some(source) = crl {
+        let pem = scope.at("crl", |scope| inline(scope, source))?;
+        let found = revocation_lists(scope, "crl", &pem)?;
+        if found.is_empty() {
+            return Err(scope.field_fault("crl", "has no revocation list"));
+        }
+        lists.extend(found);
+        seen.push(pem);
+    }
+    let pins = Pins {
+        certificates: scope.each("verify_certificate_hash", verify_certificate_hash, fingerprint)?.into(),
+        keys: scope.each("verify_certificate_spki", verify_certificate_spki, key_fingerprint)?.into(),
+    };
     let names = names(scope, match_typed_subject_alt_names, match_subject_alt_names)?;
-    let shown = format!("{names:?}");
-    let digest = digest(&[&pem, shown.as_bytes()]);
-    Ok((SecretKind::Validation(Arc::new(Validation { roots: Arc::new(roots), names: names.into() })), digest))
+    if roots.is_empty() && !system_roots {
+        // A name that nobody vouches for, or a list that nobody signed, says nothing.
+        if pins.is_empty() || !names.is_empty() || !lists.is_empty() {
+            return Err(scope.field_fault("trusted_ca", "is missing"));
+        }
+    }
+    let shown = format!("{names:?} {pins:?} {system_roots} {only_verify_leaf_cert_crl}");
+    seen.push(shown.into_bytes().into());
+    let digest = digest(&seen.iter().map(|part| &part[..]).collect::<Vec<_>>());
+    let validation = Validation {
+        roots: Arc::new(roots),
+        system_roots,
+        names: names.into(),
+        revocations: Revocations { lists: lists.into(), leaf_only: only_verify_leaf_cert_crl },
+        pins,
+    };
+    Ok((SecretKind::Validation(Arc::new(validation)), digest))
+}
+
+fn revocation_lists(
+    scope: &Scope,
+    field: &str,
+    pem: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Fault> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    lists.map_err(|_| scope.field_fault(field, "has a revocation list that is not in pem"))
+}
+
+/// SHA-256 in hexadecimal, colons between bytes or not.
+fn fingerprint(scope: &mut Scope, text: String) -> Result<[u8; 32], Fault> {
+    let digits: Vec<u32> = text.chars().filter(|c| *c != ':').map_while(|c| c.to_digit(16)).collect();
+    let whole = text.chars().filter(|c| *c != ':').count() == 64 && digits.len() == 64;
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte: u32, digit| byte * 16 + digit))
+        .filter_map(|byte| u8::try_from(byte).ok())
+        .collect();
+    match <[u8; 32]>::try_from(bytes) {
+        Ok(bytes) if whole => Ok(bytes),
+        _ => Err(scope.fault("is not a SHA-256 in hexadecimal")),
+    }
+}
+
+/// SHA-256 in base64.
+fn key_fingerprint(scope: &mut Scope, text: String) -> Result<[u8; 32], Fault> {
+    let bytes = BASE64_STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| scope.fault("is not a SHA-256 in base64"))
 }
 
 /// Conditions on the names in a certificate.

@@ -84,25 +84,17 @@ pub(crate) fn downstream(
     }))
 }
 
-/// The socket of a cluster; none for plain text.
+/// TLS towards endpoints.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
-pub(crate) fn upstream(
-    scope: &mut Scope,
-    socket: Option<TransportSocket>,
-) -> Result<Option<UpstreamTls>, Fault> {
-    let Some(any) = typed_config(scope, socket)? else { return Ok(None) };
-    let context = match type_name(&any) {
-        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => return Ok(None),
-        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
-            unpack(&any).map_err(|error| scope.fault(error))?
-        }
-        other => return Err(scope.fault(format_args!("{other} is not supported"))),
-    };
+pub(crate) fn upstream(scope: &mut Scope, context: pb::UpstreamTlsContext) -> Result<UpstreamTls, Fault> {
     fields!(scope, context => pb::UpstreamTlsContext {
-        use { common_tls_context, sni, auto_host_sni }
-        warn { auto_sni_san_validation, allow_renegotiation }
+        use { common_tls_context, sni, auto_host_sni, auto_sni_san_validation, allow_renegotiation }
+        warn { }
         quiet { max_session_keys, enforce_rsa_key_usage }
     });
+    if allow_renegotiation {
+        return Err(scope.field_fault("allow_renegotiation", "is not supported: renegotiation is not safe"));
+    }
     let common = common(scope, common_tls_context.unwrap_or_default())?;
     let mut certificates = common.certificates.into_iter();
     let certificate = certificates.next();
@@ -113,16 +105,20 @@ pub(crate) fn upstream(
     if sni.as_deref().is_some_and(|sni| rustls_pki_types::ServerName::try_from(sni).is_err()) {
         return Err(scope.field_fault("sni", "is not a server name"));
     }
-    Ok(Some(UpstreamTls {
+    if auto_sni_san_validation && common.roots.is_none() {
+        return Err(scope.field_fault("auto_sni_san_validation", "needs a validation context"));
+    }
+    Ok(UpstreamTls {
         sni,
-        auto_sni: auto_host_sni,
+        host_sni: auto_host_sni,
+        verify_sni: auto_sni_san_validation,
         alpn: common.alpn,
         roots: common.roots,
         names: common.names.into(),
         allow_tls12: common.allow_tls12,
         allow_tls13: common.allow_tls13,
         certificate,
-    }))
+    })
 }
 
 /// What both directions have in common.
@@ -256,7 +252,8 @@ pub(crate) fn over_ads(scope: &Scope, field: &str, source: Option<ConfigSource>)
     }
 }
 
-fn typed_config(
+/// The typed configuration of a socket; none for no socket at all.
+pub(crate) fn typed_config(
     scope: &Scope,
     socket: Option<TransportSocket>,
 ) -> Result<Option<gateway_xds_api::pb::google::protobuf::Any>, Fault> {

@@ -112,7 +112,8 @@ fn cluster_keys(cluster: &Cluster, mut each: impl FnMut(Key)) {
     if let Discovery::Eds { .. } = cluster.discovery {
         each((ResourceType::ClusterLoadAssignment, cluster.endpoints_name().into()));
     }
-    let sources = cluster.tls.iter().flat_map(|tls| tls.roots.iter().chain(&tls.certificate));
+    let tls = cluster.sockets().filter_map(|socket| socket.tls.as_ref());
+    let sources = tls.flat_map(|tls| tls.roots.iter().chain(&tls.certificate));
     for source in sources {
         if let SecretSource::Named(name) = source {
             each((ResourceType::Secret, name.clone()));

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
+mod clusters;
 mod filters;
 mod incremental;
 mod listeners;

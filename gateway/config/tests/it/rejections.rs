@@ -209,17 +209,10 @@ fn a_bad_version_leaves_the_good_one_and_the_others() {
 fn fields_without_effect_are_named() {
     let mut store = ConfigStore::new();
     let mut message = cluster_message("a");
-    message.connection_pool_per_downstream_connection = true;
     message.close_connections_on_host_health_failure = true;
     let applied = put(&mut store, ResourceType::Cluster, [pack(ResourceType::Cluster, "a", &message, "")]);
     let messages: Vec<_> = applied.warnings.iter().map(|warning| warning.message.as_str()).collect();
-    assert_eq!(
-        messages,
-        [
-            "close_connections_on_host_health_failure: has no effect in this gateway",
-            "connection_pool_per_downstream_connection: has no effect in this gateway"
-        ]
-    );
+    assert_eq!(messages, ["close_connections_on_host_health_failure: has no effect in this gateway"]);
 }
 
 /// Valid resources of all types, to be damaged.

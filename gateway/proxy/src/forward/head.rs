@@ -4,6 +4,7 @@
 //! What the upstream is told beside the client's request, and the client beside the answer: Envoy's own headers, hosts and paths.
 
 use super::Exchange;
+use crate::answer::Failure;
 use crate::format::Values;
 use crate::mutations::{apply_to_request, ordered};
 use crate::record::Record;
@@ -13,6 +14,7 @@ use crate::rewrite;
 use crate::routing::Chosen;
 use crate::steer::EXPECTED_TIMEOUT;
 use gateway_config::{HostRewrite, UpstreamProtocol, expected_timeout};
+use gateway_filter_api::ResponseFlags;
 use gateway_upstream::Picked;
 use http::header::{HOST, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -23,6 +25,7 @@ static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-hos
 static ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 static IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 
 impl Exchange<'_, '_> {
@@ -91,6 +94,13 @@ impl Exchange<'_, '_> {
         if let Some(time) = record.since_request().filter(|_| !self.is_discreet()) {
             let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             headers.insert(SERVICE_TIME.clone(), HeaderValue::from(millis));
+        }
+    }
+
+    /// Says that a circuit breaker gave the answer, so that a proxy in front does not try again.
+    pub(super) fn tell_overflow(&self, failure: Failure, headers: &mut HeaderMap) {
+        if failure.flags.contains(ResponseFlags::UPSTREAM_OVERFLOW) && !self.is_discreet() {
+            headers.insert(OVERLOADED.clone(), HeaderValue::from_static("true"));
         }
     }
 

@@ -5,7 +5,8 @@
 
 use super::verdict::Checked;
 use super::{Settings, Target, grpc};
-use crate::connect::{self, Established};
+use crate::connect::{self, ConnectSettings, Established};
+use crate::pool_key::PoolKey;
 use crate::stream::ConnectionCount;
 use crate::wire;
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -38,7 +40,7 @@ pub(super) struct Prober<'a> {
 }
 
 impl<'a> Prober<'a> {
-    pub(super) fn new(settings: &'a Settings, target: &'a Target) -> Self {
+    pub(super) fn new(settings: &'a Settings, target: &'a Target, connect: &Rc<ConnectSettings>) -> Self {
         let http2 = match &settings.check.probe {
             HealthProbe::Http(http) => http.http2,
             HealthProbe::Grpc { .. } => true,
@@ -47,8 +49,10 @@ impl<'a> Prober<'a> {
         let connect = connect::Target {
             address: target.address.clone(),
             hostname: target.hostname.clone(),
-            settings: std::rc::Rc::clone(&settings.connect),
+            connect_proxy: target.connect_proxy,
+            settings: Rc::clone(connect),
             state: Arc::clone(&settings.own),
+            key: PoolKey::default(),
             http2,
         };
         Self { settings, authority: &target.authority, target: connect, held: None }
@@ -138,12 +142,11 @@ impl<'a> Prober<'a> {
         let host = HeaderValue::from_str(self.authority).map_err(|error| error.to_string())?;
         request.headers_mut().insert(HOST, host);
         if !self.held.as_ref().is_some_and(is_open) {
-            let count = ConnectionCount::open(&self.settings.own, u32::MAX, true);
-            let count = count.ok_or("too many connections")?;
+            let count = ConnectionCount::unlimited(&self.settings.own);
             self.held =
                 Some(connect::connect(&self.target, count, || ()).await.map_err(|error| chain(&error))?);
         }
-        let scheme = if self.settings.connect.tls.is_some() { "https" } else { "http" };
+        let scheme = self.target.settings.scheme();
         let held = self.held.as_mut().ok_or("no connection")?;
         let http2 = matches!(held, Established::Http2(..));
         wire::prepare(&mut request, http2, scheme).map_err(|error| chain(&error))?;
@@ -161,8 +164,7 @@ impl<'a> Prober<'a> {
     }
 
     async fn tcp(&mut self, send: &Bytes, receive: &[Bytes]) -> Result<Checked, String> {
-        let count = ConnectionCount::open(&self.settings.own, u32::MAX, true);
-        let count = count.ok_or("too many connections")?;
+        let count = ConnectionCount::unlimited(&self.settings.own);
         let mut stream = connect::raw(&self.target, count).await.map_err(|error| chain(&error))?;
         let failed = |error: std::io::Error| chain(&error);
         stream.write_all(send).await.map_err(failed)?;

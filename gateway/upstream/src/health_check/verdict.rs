@@ -94,6 +94,7 @@ mod tests {
             reuse_connection: true,
             log_failures: false,
             log_successes: false,
+            socket_metadata: None,
             probe: HealthProbe::Tcp { send: Default::default(), receive: Default::default() },
         }
     }

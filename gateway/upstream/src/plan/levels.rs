@@ -14,6 +14,8 @@ pub(super) struct Level {
     pub(super) load: u32,
     /// All hosts are in because too few are healthy.
     pub(super) panic: bool,
+    /// It is the first priority, and these are its healthy hosts.
+    pub(super) first: bool,
     pub(super) hosts: Vec<usize>,
     /// All hosts of the priority.
     pub(super) all: Vec<usize>,
@@ -54,6 +56,18 @@ fn tiers(view: &ClusterView, hosts: &[usize]) -> Vec<Tier> {
         }
     }
     by_priority.into_values().collect()
+}
+
+/// Percent of all requests that healthy hosts are good for, and that degraded ones are; each up to 100.
+pub(super) fn capacity(view: &ClusterView, hosts: &[usize]) -> (u32, u32) {
+    let factor = view.overprovisioning() as usize;
+    let tiers = tiers(view, hosts);
+    let sum = |kind: fn(&Tier) -> usize| {
+        let parts =
+            tiers.iter().map(|tier| (kind(tier) * factor).checked_div(tier.counted()).unwrap_or(0).min(100));
+        u32::try_from(parts.sum::<usize>().min(100)).unwrap_or(100)
+    };
+    (sum(|tier| tier.healthy.len()), sum(|tier| tier.degraded.len()))
 }
 
 /// The levels that take load. Where hosts are healthy enough each priority takes its healthy share times the overprovisioning factor, and
@@ -98,7 +112,7 @@ pub(super) fn levels(view: &ClusterView, hosts: &[usize]) -> Vec<Level> {
             (false, true) => std::mem::take(&mut tier.healthy),
             (false, false) => std::mem::take(&mut tier.degraded),
         };
-        found.push(Level { load: *load, panic, hosts, all: tier.all.clone() });
+        found.push(Level { load: *load, panic, first: at == 0 && !panic, hosts, all: tier.all.clone() });
     }
     found
 }
@@ -110,7 +124,7 @@ fn total_panic(tiers: Vec<Tier>) -> Vec<Level> {
     for tier in tiers.into_iter().filter(|tier| !tier.all.is_empty()) {
         let load = u32::try_from(tier.all.len() * 100 / total.max(1)).unwrap_or(100).min(left);
         left -= load;
-        found.push(Level { load, panic: true, hosts: tier.all.clone(), all: tier.all });
+        found.push(Level { load, panic: true, first: false, hosts: tier.all.clone(), all: tier.all });
     }
     if let Some(first) = found.iter_mut().find(|level| level.load > 0) {
         first.load += left;

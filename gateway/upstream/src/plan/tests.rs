@@ -10,8 +10,8 @@ use crate::upstreams::PickContext;
 use crate::view::ClusterView;
 use gateway_config::{
     Balancing, Cluster, Discovery, Endpoint, EndpointAddress, EndpointHealth, Endpoints, HashFunction,
-    Hashing, LbMetadata, LoadBalancing, Locality, LocalityBalancing, Place, SlowStart, Snapshot,
-    SubsetFallback, SubsetSelector, Subsets,
+    Hashing, LbMetadata, LoadBalancing, LocalZone, Locality, LocalityBalancing, Place, SlowStart, Snapshot,
+    SubsetFallback, SubsetSelector, Subsets, ZoneAware,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ fn endpoints(groups: &[Group]) -> Endpoints {
         place: Place { zone: at.to_string().into(), ..Place::default() },
         priority: *priority,
         weight: *weight,
+        socket_metadata: LbMetadata::default(),
         endpoints: list.iter().map(endpoint).collect(),
     });
     Endpoints { cluster: "c".into(), localities: localities.collect(), overprovisioning: 140 }
@@ -247,5 +248,59 @@ fn subsets_follow_metadata() {
         let metadata = version(wanted);
         let context = PickContext { metadata: Some(&metadata), ..PickContext::default() };
         near(&picks(subsets(fallback, single), &groups, &context), &expected);
+    }
+}
+
+#[test]
+fn requests_stay_in_their_zone_as_far_as_the_load_stays_even() {
+    let zone = |name: &str| Place { zone: name.into(), ..Place::default() };
+    let peers = |counts: &[usize]| {
+        let groups: Vec<Group> = counts.iter().map(|count| group(0, &vec![HEALTHY; *count])).collect();
+        Arc::new(endpoints(&groups))
+    };
+    // Healthy hosts of the cluster and gateways in zones "0", "1", ...; this gateway is in zone "0".
+    for (hosts, gateways, zones, expected) in [
+        // Even: all stays.
+        (vec![2, 2], vec![1, 1], ZONES, vec![("0", 10_000)]),
+        // A quarter of the hosts for half of the gateways: half of the requests stay.
+        (vec![1, 3], vec![1, 1], ZONES, vec![("0", 5000), ("1", 5000)]),
+        (vec![1, 1, 2], vec![2, 1, 1], ZONES, vec![("0", 5000), ("2", 5000)]),
+        // No host here, no gateway known here, too few hosts: zones do not matter.
+        (vec![0, 4], vec![1, 1], ZONES, vec![("1", 10_000)]),
+        (vec![2, 2], vec![0, 1], ZONES, vec![("0", 5000), ("1", 5000)]),
+        (vec![2, 2], vec![1, 1], ZoneAware { min_size: 5, ..ZONES }, vec![("0", 5000), ("1", 5000)]),
+        (vec![2, 2], vec![1, 1], ZoneAware { routing: 0, ..ZONES }, vec![("0", 5000), ("1", 5000)]),
+        (vec![1, 3], vec![1, 1], ZoneAware { force_local: Some(1), ..ZONES }, vec![("0", 10_000)]),
+        (vec![1, 3], vec![1, 1], ZoneAware { force_local: Some(2), ..ZONES }, vec![("0", 5000), ("1", 5000)]),
+    ] {
+        let mut snapshot = Snapshot::default();
+        let local = LocalZone { place: zone("0"), cluster: Some("peers".into()) };
+        snapshot.local = Some(Arc::new(local));
+        let discovery = Discovery::Static(peers(&gateways));
+        snapshot.clusters.insert("peers", Arc::new(Cluster::new("peers", discovery)));
+        let localities = LocalityBalancing::ZoneAware(zones);
+        let balancing = LoadBalancing { policy: Balancing::Random, localities, ..LoadBalancing::default() };
+        let settings = Cluster { balancing, ..Cluster::new("c", Discovery::Eds { service_name: None }) };
+        let state = UpstreamRegistry::new().cluster("c");
+        let view = ClusterView::obtain(&state, &snapshot, &Arc::new(settings), Some(&peers(&hosts)));
+        let mut balancer = Balancer::new(state.plan(&view, 0));
+        let mut seen = BTreeMap::new();
+        for _ in 0..10_000 {
+            let host = balancer.pick(&view, &state, &PickContext::default(), |_| false).unwrap().host;
+            *seen.entry(view.hosts[host].locality.to_string()).or_default() += 1;
+        }
+        near(&seen, &expected);
+    }
+}
+
+const ZONES: ZoneAware = ZoneAware { routing: 100, min_size: 1, fail_on_panic: false, force_local: None };
+
+#[test]
+fn a_priority_in_panic_may_take_nothing() {
+    for fail_on_panic in [false, true] {
+        let localities = LocalityBalancing::ZoneAware(ZoneAware { fail_on_panic, ..ZONES });
+        let balancing = LoadBalancing { localities, ..LoadBalancing::default() };
+        let seen = picks(balancing, &[group(0, &[HEALTHY, DOWN, DOWN])], &PickContext::default());
+        assert_eq!(seen.is_empty(), fail_on_panic, "{seen:?}");
     }
 }

@@ -6,8 +6,8 @@
 use crate::{Worker, closed_address, cluster, endpoint, endpoints, run, server, until};
 use gateway_config::UpstreamProtocol::Http1;
 use gateway_config::{
-    CheckIntervals, Cluster, Endpoints, HealthCheck, HealthProbe, HttpProbe, Locality, OutlierDetection,
-    Place,
+    CheckIntervals, Cluster, Endpoints, HealthCheck, HealthProbe, HttpProbe, LbMetadata, Locality,
+    OutlierDetection, Place,
 };
 use http::Method;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ fn check(probe: HealthProbe) -> HealthCheck {
         reuse_connection: true,
         log_failures: false,
         log_successes: false,
+        socket_metadata: None,
         probe,
     }
 }
@@ -155,6 +156,7 @@ fn a_check_goes_where_the_endpoint_says() {
             place: Place::default(),
             priority: 0,
             weight: None,
+            socket_metadata: LbMetadata::default(),
             endpoints: [place, left_alone].into(),
         };
         let all = Endpoints { cluster: "c".into(), localities: [locality].into(), overprovisioning: 140 };

@@ -6,12 +6,12 @@
 use crate::{Worker, cluster, endpoints, get, run, server};
 use futures::future::join_all;
 use gateway_config::UpstreamProtocol::{Http1, Http2};
-use gateway_config::{CircuitBreakers, Cluster, RetryBudget};
+use gateway_config::{CircuitBreakers, Cluster, ClusterLimits, RetryBudget};
 use gateway_upstream::{PickContext, SendErrorKind};
 use tokio::task::spawn_local;
 
 fn limited(limits: CircuitBreakers) -> Cluster {
-    Cluster { circuit_breakers: limits, ..cluster(Http1) }
+    Cluster { limits: ClusterLimits { default: limits, ..ClusterLimits::default() }, ..cluster(Http1) }
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn requests_beyond_the_limit_are_refused() {
         let server = server::start(true, 1).await;
         let limits = CircuitBreakers { max_requests: 1, ..CircuitBreakers::default() };
         let worker =
-            Worker::new(Cluster { circuit_breakers: limits, ..cluster(Http2) }, endpoints(&[server.address]));
+            Worker::new(Cluster { protocol: Http2, ..limited(limits) }, endpoints(&[server.address]));
         let held = worker.send(get("/long")).await.unwrap();
         let error = worker.send(get("/")).await.unwrap_err();
         assert_eq!((error.kind, error.sent, error.request.is_some()), (SendErrorKind::Overflow, false, true));

@@ -6,18 +6,23 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
 mod checks;
+mod choice;
 mod dns;
+mod dns_server;
 mod health;
 mod http1;
 mod http2;
 mod limits;
 mod server;
+mod sockets;
 mod tls;
+mod trust;
 mod upgrade;
 
 use bytes::Bytes;
 use gateway_config::{
-    Cluster, Discovery, Endpoint, EndpointAddress, Endpoints, Locality, Place, Snapshot, UpstreamProtocol,
+    Cluster, Discovery, Endpoint, EndpointAddress, Endpoints, LbMetadata, Locality, Place, Snapshot,
+    UpstreamProtocol,
 };
 use gateway_upstream::{PickContext, SendError, UpstreamBody, UpstreamRegistry, Upstreams};
 use http::{Request, Response};
@@ -58,8 +63,16 @@ impl Worker {
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>> {
+        self.send_as(request, &PickContext::default()).await
+    }
+
+    async fn send_as(
+        &self,
+        request: Request<RequestBody>,
+        context: &PickContext<'_>,
+    ) -> Result<Response<UpstreamBody<RequestBody>>, SendError<RequestBody>> {
         let snapshot = self.snapshot.borrow().clone();
-        let picked = self.upstreams.pick(&snapshot, "c", &PickContext::default()).unwrap();
+        let picked = self.upstreams.pick(&snapshot, "c", context).unwrap();
         self.upstreams.send(&picked, request).await
     }
 
@@ -107,6 +120,7 @@ fn by_priority(priorities: impl IntoIterator<Item = Vec<Endpoint>>) -> Endpoints
         place: Place::default(),
         priority,
         weight: None,
+        socket_metadata: LbMetadata::default(),
         endpoints: list.into(),
     });
     Endpoints { cluster: "c".into(), localities: localities.collect(), overprovisioning: 140 }

@@ -4,6 +4,7 @@
 //! Servers for the tests: they count connections and requests.
 
 use bytes::Bytes;
+use gateway_config::UpstreamProtocol;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -148,4 +149,38 @@ pub(crate) async fn answer(stream: &mut tokio::net::TcpStream, text: &str) {
     let _ = stream
         .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()).as_bytes())
         .await;
+}
+
+/// Answers `/n` with a head of some n bytes.
+pub(crate) async fn start_head(protocol: UpstreamProtocol) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let service = service_fn(async |request: Request<Incoming>| {
+                    let size: usize = request.uri().path()[1..].parse().unwrap();
+                    let mut response = Response::builder();
+                    for _ in 0..size / 4096 {
+                        response = response.header("x-filling", "x".repeat(4096 - 45));
+                    }
+                    response.body(Full::new(Bytes::new()))
+                });
+                let io = TokioIo::new(stream);
+                match protocol {
+                    UpstreamProtocol::Http2 => {
+                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(io, service)
+                            .await;
+                    }
+                    _ => {
+                        let _ =
+                            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                    }
+                }
+            });
+        }
+    });
+    Server { address, seen: Arc::new(Seen::default()) }
 }

@@ -5,23 +5,26 @@
 
 use crate::{Worker, cluster, endpoints, get, run, server};
 use gateway_config::UpstreamProtocol::{self, Auto, Http1};
-use gateway_config::{Cluster, SanKind, SanMatcher, SecretSource, StringMatcher, StringPattern, UpstreamTls};
+use gateway_config::{
+    Cluster, SanKind, SanMatcher, SecretSource, StringMatcher, StringPattern, UpstreamSocket, UpstreamTls,
+};
 use gateway_upstream::SendErrorKind;
 use http::Version;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// A certificate authority.
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn server(&self, name: &str, alpn: &[&str]) -> rustls::ServerConfig {
+    pub(crate) fn server(&self, name: &str, alpn: &[&str]) -> rustls::ServerConfig {
         self.server_of(rustls::DEFAULT_VERSIONS, name, alpn)
     }
 
@@ -43,14 +46,18 @@ impl Authority {
         config
     }
 
-    fn roots(&self) -> SecretSource {
+    pub(crate) fn roots(&self) -> SecretSource {
         SecretSource::Inline(Arc::new(
             gateway_config::Secret::from_roots_pem("roots", &self.0.pem()).unwrap(),
         ))
     }
 }
 
-fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Option<&str>) -> Cluster {
+pub(crate) fn encrypted(
+    protocol: UpstreamProtocol,
+    roots: Option<SecretSource>,
+    name: Option<&str>,
+) -> Cluster {
     let names = name.into_iter().map(|name| SanMatcher {
         kind: SanKind::Dns,
         matcher: StringMatcher { pattern: StringPattern::Exact(name.as_bytes().into()), ignore_case: false },
@@ -58,7 +65,8 @@ fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Opti
     let sni = Some("backend.example".into());
     let tls = UpstreamTls {
         sni,
-        auto_sni: false,
+        host_sni: false,
+        verify_sni: false,
         alpn: Box::default(),
         roots,
         names: names.collect(),
@@ -66,7 +74,7 @@ fn encrypted(protocol: UpstreamProtocol, roots: Option<SecretSource>, name: Opti
         allow_tls13: true,
         certificate: None,
     };
-    Cluster { tls: Some(tls), ..cluster(protocol) }
+    Cluster { socket: UpstreamSocket::of_tls(Some(tls)), ..cluster(protocol) }
 }
 
 #[test]
@@ -141,9 +149,9 @@ fn the_endpoints_own_name_is_asked_for_where_settings_say_so() {
         config.cert_resolver =
             Arc::new(Recorder { inner: Arc::clone(&config.cert_resolver), asked: Arc::clone(&asked) });
         let server = server::start_tls(false, config).await;
-        for auto_sni in [false, true] {
+        for host_sni in [false, true] {
             let mut settings = encrypted(Http1, Some(authority.roots()), None);
-            settings.tls.as_mut().unwrap().auto_sni = auto_sni;
+            settings.socket.tls.as_mut().unwrap().host_sni = host_sni;
             let mut endpoint = crate::endpoint(server.address);
             endpoint.hostname = Some("own.example".into());
             let worker = Worker::new(settings, crate::by_priority([vec![endpoint]]));
@@ -153,10 +161,11 @@ fn the_endpoints_own_name_is_asked_for_where_settings_say_so() {
     });
 }
 
+/// Notes the names that are asked for.
 #[derive(Debug)]
-struct Recorder {
-    inner: Arc<dyn rustls::server::ResolvesServerCert>,
-    asked: Arc<parking_lot::Mutex<Vec<String>>>,
+pub(crate) struct Recorder {
+    pub(crate) inner: Arc<dyn rustls::server::ResolvesServerCert>,
+    pub(crate) asked: Arc<parking_lot::Mutex<Vec<String>>>,
 }
 
 impl rustls::server::ResolvesServerCert for Recorder {
@@ -181,7 +190,7 @@ fn only_allowed_versions_are_spoken() {
             let tls = authority.server_of(&[served], "c.example", &["http/1.1"]);
             let server = server::start_tls(false, tls).await;
             let mut settings = encrypted(Http1, Some(authority.roots()), None);
-            let tls = settings.tls.as_mut().unwrap();
+            let tls = settings.socket.tls.as_mut().unwrap();
             (tls.allow_tls12, tls.allow_tls13) = (tls12, tls13);
             let worker = Worker::new(settings, endpoints(&[server.address]));
             let answered = worker.send(get("/")).await.is_ok();

@@ -22,6 +22,7 @@ pub fn node() -> NodeIdentity {
         id: "c/gateways/edge-1".into(),
         cluster: "gateways/edge".into(),
         metadata: serde_json::Map::new(),
+        locality: None,
     }
 }
 

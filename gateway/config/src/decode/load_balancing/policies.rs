@@ -9,7 +9,11 @@ use crate::{Balancing, HashFunction, Hashing, LoadBalancing, LocalityBalancing, 
 use gateway_xds_api::pb::envoy::config::cluster::v3::LoadBalancingPolicy;
 use gateway_xds_api::pb::envoy::extensions::load_balancing_policies as lb;
 use gateway_xds_api::pb::envoy::extensions::load_balancing_policies::common::v3::{
-    ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig, locality_lb_config::LocalityConfigSpecifier,
+    ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig,
+    locality_lb_config::{LocalityConfigSpecifier, ZoneAwareLbConfig},
+};
+use gateway_xds_api::pb::envoy::extensions::load_balancing_policies::{
+    client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin, override_host::v3::OverrideHost,
 };
 use gateway_xds_api::pb::google::protobuf::Any;
 use gateway_xds_api::unpack;
@@ -50,12 +54,12 @@ fn one(scope: &mut Scope, any: &Any, balancing: &mut LoadBalancing) -> Result<bo
             let lb::round_robin::v3::RoundRobin { slow_start_config, locality_lb_config } = message!();
             balancing.policy = Balancing::RoundRobin;
             balancing.slow_start = slow_start_of(scope, slow_start_config)?;
-            balancing.localities = localities(scope, locality_lb_config);
+            balancing.localities = localities(scope, locality_lb_config)?;
         }
         "random.v3.Random" => {
             let lb::random::v3::Random { locality_lb_config } = message!();
             balancing.policy = Balancing::Random;
-            balancing.localities = localities(scope, locality_lb_config);
+            balancing.localities = localities(scope, locality_lb_config)?;
         }
         "least_request.v3.LeastRequest" => least(scope, message!(), balancing)?,
         "ring_hash.v3.RingHash" => ring(scope, message!(), balancing)?,
@@ -74,6 +78,10 @@ fn one(scope: &mut Scope, any: &Any, balancing: &mut LoadBalancing) -> Result<bo
             let inner = scope.required("endpoint_picking_policy", endpoint_picking_policy)?;
             scope.at("endpoint_picking_policy", |scope| extensible(scope, inner, balancing))?;
             balancing.localities = LocalityBalancing::Weighted;
+        }
+        "override_host.v3.OverrideHost" => override_host(scope, message!(), balancing)?,
+        "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin" => {
+            by_reports(scope, message!(), balancing)?
         }
         "subset.v3.Subset" => {
             let (subsets, inner) = subsets::extensible(scope, message!())?;
@@ -100,7 +108,7 @@ fn least(
         || selection_method == lb::least_request::v3::least_request::SelectionMethod::FullScan as i32;
     balancing.policy = least_request(scope, choice_count, active_request_bias, full_scan)?;
     balancing.slow_start = slow_start_of(scope, slow_start_config)?;
-    balancing.localities = localities(scope, locality_lb_config);
+    balancing.localities = localities(scope, locality_lb_config)?;
     Ok(())
 }
 
@@ -150,10 +158,58 @@ fn slow_start_of(scope: &mut Scope, config: Option<SlowStartConfig>) -> Result<O
     slow_start(scope, slow_start_window, aggression, min_weight_percent)
 }
 
-fn localities(scope: &mut Scope, config: Option<LocalityLbConfig>) -> LocalityBalancing {
+#[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
+fn localities(scope: &mut Scope, config: Option<LocalityLbConfig>) -> Result<LocalityBalancing, Fault> {
     match config.and_then(|config| config.locality_config_specifier) {
-        None => LocalityBalancing::Together,
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => LocalityBalancing::Weighted,
-        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => zone_aware(scope),
+        None => Ok(LocalityBalancing::Together),
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => Ok(LocalityBalancing::Weighted),
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) => {
+            fields!(scope, config => ZoneAwareLbConfig {
+                use { routing_enabled, min_cluster_size, fail_traffic_on_panic, force_locality_direct_routing, force_local_zone }
+                warn { locality_basis }
+                quiet { }
+            });
+            let mut zones = zone_aware(scope, routing_enabled, min_cluster_size, fail_traffic_on_panic)?;
+            zones.force_local = match force_local_zone {
+                Some(force) => Some(number(force.min_size).unwrap_or(1).max(1)),
+                None => force_locality_direct_routing.then_some(1),
+            };
+            Ok(LocalityBalancing::ZoneAware(zones))
+        }
     }
+}
+
+/// Endpoints named by headers come first, then another policy.
+fn override_host(
+    scope: &mut Scope,
+    message: OverrideHost,
+    balancing: &mut LoadBalancing,
+) -> Result<(), Fault> {
+    let OverrideHost { override_host_sources, selected_host_key, fallback_policy } = message;
+    scope.unused("selected_host_key", &selected_host_key);
+    let headers = scope.each("override_host_sources", override_host_sources, |scope, source| {
+        if source.metadata.is_some() || source.header.is_empty() {
+            return Err(scope.field_fault("metadata", "is not supported; use header"));
+        }
+        source.header.parse().map_err(|_| scope.field_fault("header", "is not a header name"))
+    })?;
+    if headers.is_empty() {
+        return Err(scope.field_fault("override_host_sources", "is empty"));
+    }
+    let fallback = scope.required("fallback_policy", fallback_policy)?;
+    scope.at("fallback_policy", |scope| extensible(scope, fallback, balancing))?;
+    balancing.overrides = headers.into();
+    Ok(())
+}
+
+/// Weights by load reports are not made here: all endpoints count the same, as they do in Envoy until reports come.
+fn by_reports(
+    scope: &mut Scope,
+    message: ClientSideWeightedRoundRobin,
+    balancing: &mut LoadBalancing,
+) -> Result<(), Fault> {
+    scope.warn("client_side_weighted_round_robin", "load reports have no effect: endpoints take turns");
+    balancing.policy = Balancing::RoundRobin;
+    balancing.slow_start = slow_start_of(scope, message.slow_start_config)?;
+    Ok(())
 }
