@@ -96,7 +96,9 @@ async fn answer<'a>(
     }
     let Some(mut routing) = Routing::find(table, &head, client) else { return no_route(record, &head) };
     record.keep_route(&routing.found.route.name);
-    if version != Version::HTTP_2 && is_bare(&method) && !incoming.is_end_stream() {
+    let bare = version != Version::HTTP_2 && is_bare(&method) && !incoming.is_end_stream();
+    // What stands behind a request for an upgrade is no request: without a tunnel the connection ends.
+    if bare || (upgrade.is_some() && protocol.is_some()) {
         record.connection.age();
     }
     let mut body = PendingBody::new(incoming, version == Version::HTTP_2);

@@ -32,7 +32,7 @@ pub(crate) async fn idle(
     }
     // Connections come to rest after a second.
     let rested =
-        settle(|| async { gateway.metric("envoy_http_downstream_cx_resting", "").await >= count as u64 });
+        settle(|| async { gateway.metric("gatefleet_http_downstream_cx_resting", "").await >= count as u64 });
     report.check("all idle connections come to rest", rested.await, || "some do not".into());
     let each = gateway.resident().saturating_sub(before) / count as u64;
     report.check(&format!("{count} idle connections: at most {EACH} KiB each"), each <= EACH, || {
