@@ -24,8 +24,9 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"no such tool: {', '.join(unknown)}")
     try:
-        for name in options.names:
-            print(obtain(recipes[name]))
+        # Last of all: what builds say stands before them, also where both go to one file.
+        for path in [obtain(recipes[name]) for name in options.names]:
+            print(path)
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
