@@ -11,3 +11,10 @@ def grpc() -> Result:
     from interop import grpc as suite
 
     return suite.run()
+
+
+def websocket() -> Result:
+    """WebSocket clients and servers."""
+    from interop import websocket as suite
+
+    return suite.run()

@@ -25,6 +25,7 @@ CI: dict[str, Suite] = {
     "fuzz": fuzz.run,
     "control-planes": oracle.control_planes,
     "grpc-interop": interop.grpc,
+    "websocket": interop.websocket,
     **clusters.SUITES,
 }
 

@@ -88,10 +88,12 @@ pub struct StreamDuration {
 /// Whether connections may be upgraded to a protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeRule {
-    /// Lower case, such as `websocket`.
+    /// Lower case, such as `websocket`; `connect` is the method.
     pub protocol: Box<str>,
     /// Allowed.
     pub enabled: bool,
+    /// CONNECT ends here: its bytes go to the cluster as they are (`connect_config`).
+    pub terminates: bool,
 }
 
 /// Clusters by weight.

@@ -123,6 +123,8 @@ pub struct HttpLimits {
     pub initial_connection_window: Option<u32>,
     /// Requests on one connection.
     pub max_requests_per_connection: Option<u32>,
+    /// Clients of HTTP/2 may ask for upgrades (RFC 8441, extended CONNECT).
+    pub extended_connect: bool,
 }
 
 /// Treatment of the path before routing.

@@ -60,6 +60,7 @@ impl PathIndex {
                 PathMatcher::Prefix(path) | PathMatcher::SeparatedPrefix(path) => {
                     keys.prefixes.entry(key(path)).or_default().push(at);
                 }
+                PathMatcher::Connect => others.push(at),
                 // The case of an expression is its own matter.
                 PathMatcher::Regex(regex) => match regex.beginnings() {
                     None => others.push(at),

@@ -37,6 +37,8 @@ pub enum PathMatcher {
     SeparatedPrefix(Box<str>),
     /// The whole path matches.
     Regex(FullRegex),
+    /// The request is CONNECT, which has no path (`connect_matcher`).
+    Connect,
 }
 
 /// The condition on a header, or on one of `:method`, `:path`, `:authority`, `:scheme`.
@@ -124,7 +126,9 @@ impl RouteMatcher {
     /// Whether all conditions hold.
     #[must_use]
     pub fn is_match(&self, request: &RequestView<'_>) -> bool {
-        self.path.is_match(request.path, self.case_sensitive)
+        // A path's condition says nothing of a request that has none.
+        matches!(self.path, PathMatcher::Connect) == (*request.method == Method::CONNECT)
+            && self.path.is_match(request.path, self.case_sensitive)
             && self.headers.iter().all(|header| header.is_match(request))
             && self.query.iter().all(|query| query.is_match(request.query.unwrap_or_default()))
             && self.cookies.iter().all(|cookie| cookie.is_match(request.headers))
@@ -145,6 +149,7 @@ impl PathMatcher {
                     && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
             }
             Self::Regex(regex) => regex.is_match(path.as_bytes()),
+            Self::Connect => true,
         }
     }
 }

@@ -33,14 +33,14 @@ pub(crate) enum Form {
 /// Who gives an answer; decides which header changes apply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source<'a> {
-    /// The gateway, because something went wrong: no changes.
+    /// The gateway, for a request without a route: no changes.
+    Nowhere,
+    /// The gateway, because something went wrong; changes where the route forwards, as in Envoy.
     Gateway,
     /// The configuration: a redirect or a direct response.
     Route,
     /// A cluster.
     Cluster(&'a WeightedCluster),
-    /// A tunnel is open from here on.
-    Tunnel,
 }
 
 /// An answer of the gateway itself that says what went wrong, in Envoy's words.

@@ -18,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// From how many requests of a connection on given-up ones are judged, and how soon that is; Envoy's figures.
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     buckets: RefCell<Vec<[Arc<LocalBuckets>; 2]>>,
     /// Requests that the client gave up at once.
     given_up: Cell<u32>,
+    /// What the connection became.
+    tunnel: RefCell<Option<JoinHandle<()>>>,
 }
 
 /// What a request is served from, from its start to its end: configuration that comes in between does not touch it.
@@ -83,6 +86,7 @@ impl Connection {
             aged: Cell::new(false),
             buckets: RefCell::default(),
             given_up: Cell::new(0),
+            tunnel: RefCell::default(),
         })
     }
 
@@ -214,6 +218,20 @@ impl Connection {
     /// The connection is as old as it may become.
     pub(crate) fn age(&self) {
         self.aged.set(true);
+    }
+
+    /// The connection is a tunnel from here on.
+    pub(crate) fn keep_tunnel(&self, task: JoinHandle<()>) {
+        self.tunnel.replace(Some(task));
+    }
+
+    /// Returns once the tunnel has ended that the connection became, where it did: until then it counts as open.
+    pub(crate) async fn tunnel_ended(&self) {
+        let tunnel = self.tunnel.take();
+        if let Some(tunnel) = tunnel {
+            // A panic is logged by the task itself.
+            drop(tunnel.await);
+        }
     }
 
     /// Since when no request is being handled; none while one is.

@@ -83,6 +83,11 @@ impl Deadline {
         self.body.as_ref().is_none_or(|body| body.has_ended())
     }
 
+    /// When the stream has to end.
+    pub(crate) fn stream_end(&self) -> Option<Instant> {
+        self.stream
+    }
+
     /// What is left of the time, for the answer's body. A request that is still being sent while its answer comes (a stream both ways)
     /// has no limit but that of the stream and that on idleness.
     pub(crate) fn into_sleep(self) -> Option<(Pin<Box<Sleep>>, Over)> {

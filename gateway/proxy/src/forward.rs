@@ -19,12 +19,14 @@ use crate::response_body::{Payload, UpstreamPayload};
 use crate::retry::{Attempt, Tried, Tries};
 use crate::routing::Chosen;
 use crate::steer::Steering;
+use crate::tunnel::TunnelLimits;
 use crate::upgrade::Upgrade;
 use gateway_config::{Forward, HeaderMutations, Mirror, RouteFound, RouteTable, WeightedCluster};
 use gateway_filter_api::{RequestHead, ResponseFlags, ResponseHead};
 use gateway_upstream::{Client, PickContext, PickError, Picked, UpstreamBody};
-use http::header::{CONNECTION, HOST, SET_COOKIE, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::header::{CONNECTION, HOST, SET_COOKIE};
+use http::uri::{Authority, Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,14 +70,22 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
     }
     let mut deadline = Deadline::new(limits, exchange.body.clone());
+    // A request for a tunnel has no end from which the upstream's time could count.
+    let asked = exchange.upgrade.is_some();
     match exchange.run(record, (chosen, affinity.hash), &mut deadline).await {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            exchange.switch(record, response)
-        }
         Ok(response) => {
             record.upstream_answered(response.version());
-            let mut answer = exchange.answered(response, deadline, cluster);
-            exchange.tell_time(record, &mut answer.head.headers);
+            let mut answer = if exchange.is_switch(&response) {
+                match exchange.switch(record, response, (&deadline, cluster)) {
+                    Ok(answer) => answer,
+                    Err(answer) => return answer,
+                }
+            } else {
+                exchange.answered(response, deadline, cluster)
+            };
+            if !asked {
+                exchange.tell_time(record, &mut answer.head.headers);
+            }
             exchange.tell_attempts(record, &mut answer.head.headers);
             for cookie in affinity.cookies {
                 answer.head.headers.append(SET_COOKIE, cookie);
@@ -227,17 +237,17 @@ impl<'a> Exchange<'a, '_> {
         let headers = if keep { self.head.headers.clone() } else { std::mem::take(&mut self.head.headers) };
         let mut request = Request::new(RequestBody::new(self.body.as_ref()));
         *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = Uri::from(self.head.path.clone());
+        *request.uri_mut() = target(self.head);
         *request.version_mut() = self.head.version;
         *request.headers_mut() = headers;
         request.headers_mut().insert(HOST, self.head.authority.clone());
         if self.body.is_some() && self.head.version != Version::HTTP_2 && is_bare(&self.head.method) {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(upgrade) = &self.upgrade {
-            *request.version_mut() = Version::HTTP_11;
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            request.headers_mut().insert(UPGRADE, upgrade.protocol().clone());
+        if let Some(switch) =
+            self.upgrade.as_ref().and_then(|upgrade| upgrade.switch(self.forward, &self.head.method))
+        {
+            request.extensions_mut().insert(switch);
         }
         request
     }
@@ -281,16 +291,55 @@ impl<'a> Exchange<'a, '_> {
         }
     }
 
-    /// The upstream changed the protocol: from here on bytes pass both ways.
-    fn switch(&mut self, record: &mut Record, response: Response<UpstreamBody<RequestBody>>) -> Answer<'a> {
-        match self.upgrade.take() {
-            Some(upgrade) => upgrade.accept(record, response),
-            None => {
-                record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
-                record.details = Some("upgrade_not_asked_for".into());
-                Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") }
-                    .answer(record.grpc)
-            }
+    /// Whether the upstream's answer opens a tunnel, or pretends to.
+    fn is_switch(&self, response: &Response<UpstreamBody<RequestBody>>) -> bool {
+        response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_granted(response))
+    }
+
+    /// From here on bytes pass both ways.
+    ///
+    /// # Errors
+    /// The answer where they must not.
+    fn switch(
+        &mut self,
+        record: &mut Record,
+        response: Response<UpstreamBody<RequestBody>>,
+        (deadline, cluster): (&Deadline, &'a WeightedCluster),
+    ) -> Result<Answer<'a>, Answer<'a>> {
+        let Some(upgrade) = self.upgrade.take() else {
+            record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
+            record.details = Some("upgrade_not_asked_for".into());
+            let failure =
+                Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") };
+            return Err(failure.answer(record.grpc));
+        };
+        if self.head.version != Version::HTTP_2 && record.connection.stream().refusal().is_some() {
+            // The client sent something behind its request that was no request: it must not become part of the tunnel.
+            record.flags |= ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+            return Err(Failure::bad_request("data_before_upgrade").answer(false));
         }
+        let idle = self.forward.idle_timeout.or(self.serving.settings.http.timeouts.stream_idle);
+        let limits = TunnelLimits { idle: idle.filter(|limit| !limit.is_zero()), end: deadline.stream_end() };
+        let (status, headers, tunnel) = upgrade.open(response, limits);
+        Ok(Answer {
+            head: ResponseHead { status, headers },
+            payload: Payload::Tunnel(tunnel),
+            source: Source::Cluster(cluster),
+            form: None,
+        })
+    }
+}
+
+/// The target of the request: CONNECT has a host and no path (RFC 9112, 3.2.3).
+fn target(head: &RequestHead) -> Uri {
+    let host = (head.method == Method::CONNECT).then(|| Authority::try_from(head.authority.as_bytes()));
+    match host {
+        Some(Ok(host)) => {
+            let mut parts = Parts::default();
+            parts.authority = Some(host);
+            Uri::from_parts(parts).unwrap_or_default()
+        }
+        _ => Uri::from(head.path.clone()),
     }
 }

@@ -49,7 +49,9 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
             Driven::Ended { refusal } => Some(refusal),
         };
         if let Some(refusal) = refusal {
-            return note_refusal(&connection, refusal);
+            drop(served);
+            note_refusal(&connection, refusal);
+            return connection.tunnel_ended().await;
         }
         let Some(stream) = taken_back(*served) else { return };
         io = stream;
@@ -98,6 +100,9 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         .max_header_list_size(limits.max_headers_bytes)
         .max_send_buf_size(SEND_BUFFER)
         .max_local_error_reset_streams(STREAM_ERRORS);
+    if limits.extended_connect {
+        builder.enable_connect_protocol();
+    }
     let mut served = pin!(builder.serve_connection(TokioIo::new(io), service(&connection)));
     let driven = Driver::new(&connection, true).drive(served.as_mut()).await;
     let found = if let Driven::Ended { refusal } = driven { refusal } else { None };

@@ -73,6 +73,7 @@ mod stream_task;
 mod tcp;
 mod tls;
 mod tls_hello;
+mod tunnel;
 mod upgrade;
 mod via;
 mod watchdog;

@@ -11,7 +11,7 @@ use crate::client_address::Client;
 use crate::connection::Connection;
 use crate::path::{Canonical, canonical};
 use authority::HostForm;
-use gateway_config::HttpConnectionManager;
+use gateway_config::{HttpConnectionManager, StripPort};
 use gateway_filter_api::RequestHead;
 use headers::{Stripped, Trusted};
 use http::request::Parts;
@@ -36,8 +36,6 @@ pub(crate) enum Refused {
     BadRequest(&'static str),
     /// 431: more headers than allowed, or larger ones.
     TooManyHeaders,
-    /// 405: the gateway is no forward proxy.
-    MethodNotAllowed,
     /// The client's address is not told as it must be.
     UnknownClient(StatusCode),
     /// 307 to the unescaped path.
@@ -55,17 +53,22 @@ pub(crate) fn normalise(
     if headers.len() > http.limits.max_headers as usize {
         return Err(Refused::TooManyHeaders);
     }
-    if method == Method::CONNECT {
-        return Err(Refused::MethodNotAllowed);
-    }
+    let connect = method == Method::CONNECT;
     let form = HostForm {
-        strip_port: http.strip_port,
+        // The port is all that CONNECT says beside the host.
+        strip_port: if connect { StripPort::Keep } else { http.strip_port },
         strip_dot: http.strip_trailing_dot,
         local_port: connection.local_port(),
     };
     let authority = authority::take(&uri, &mut headers, form)?;
+    if connect && !authority::has_port(&authority) {
+        return Err(Refused::BadRequest("invalid_authority"));
+    }
     let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let path = if method == Method::OPTIONS && target.as_str() == "*" {
+    let path = if connect {
+        // No path: what conditions on paths look at must not be taken for one.
+        PathAndQuery::from_static("*")
+    } else if method == Method::OPTIONS && target.as_str() == "*" {
         target
     } else {
         match canonical(&target, http.path) {

@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) attempts: u32,
     pub(crate) upstream: Option<Arc<HostState>>,
     pub(crate) bytes_sent: u64,
+    /// Bytes that came by a tunnel, behind the request.
+    pub(crate) tunnelled: u64,
     /// The last byte of the answer was handed to the connection.
     pub(crate) complete: bool,
     pub(crate) body: Option<Rc<BodySource>>,
@@ -96,6 +98,7 @@ impl Record {
             attempts: 0,
             upstream: None,
             bytes_sent: 0,
+            tunnelled: 0,
             complete: false,
             body: None,
             streams: None,
@@ -226,7 +229,7 @@ impl Record {
 
     /// Body bytes from the client.
     pub(crate) fn bytes_received(&self) -> u64 {
-        self.body.as_ref().map_or(0, |body| body.received())
+        self.tunnelled + self.body.as_ref().map_or(0, |body| body.received())
     }
 
     /// How long the upstream took for the head of its answer.

@@ -23,7 +23,7 @@ use crate::request_body::BodySource;
 use crate::response_body::{self, ResponseBody};
 use crate::routing::{Chosen, Routing};
 use crate::steer::{self, Steering};
-use crate::upgrade::Upgrade;
+use crate::upgrade::{Offer, Upgrade};
 use crate::{local_reply, respond, rewrite, stream_task};
 use gateway_config::{Action, Forward, HeaderMutations, RequireTls};
 use gateway_filter_api::{RequestHead, ResponseFlags};
@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     let mut record = Record::begin(&connection, request.version());
     let serving = record.serving.clone();
     let (version, head_only) = (request.version(), request.method() == Method::HEAD);
-    let upgrade = Upgrade::offered(&mut request);
+    let upgrade = Offer::of(&mut request);
     let mut answer = if connection.worker().pressure() >= Pressure::NoRequests {
         overloaded(&mut record, &request)
     } else {
@@ -74,7 +74,7 @@ async fn answer<'a>(
     record: &mut Record,
     serving: &'a Serving,
     request: Request<Incoming>,
-    upgrade: Option<Upgrade>,
+    offer: Option<Offer>,
 ) -> Answer<'a> {
     let settings = &*serving.settings;
     let (parts, incoming) = request.into_parts();
@@ -96,15 +96,24 @@ async fn answer<'a>(
     }
     let Some(mut routing) = Routing::find(table, &head, client) else { return no_route(record, &head) };
     record.keep_route(&routing.found.route.name);
-    let bare = version != Version::HTTP_2 && is_bare(&method) && !incoming.is_end_stream();
+    let mut upgrade = offer.and_then(|offer| offer.confirm(protocol));
+    let bare = is_bare(&method) && !incoming.is_end_stream();
     // What stands behind a request for an upgrade is no request: without a tunnel the connection ends.
-    if bare || (upgrade.is_some() && protocol.is_some()) {
+    if version != Version::HTTP_2 && (bare || upgrade.is_some()) {
         record.connection.age();
     }
+    if let Some(upgrade) = &upgrade
+        && let Err(failure) = upgrade.check(settings, routing.forward())
+    {
+        settings.metrics.downstream_rq_ws_on_non_ws_route.increment();
+        let mut answer = fail(record, failure, &head);
+        respond_phases(record, &mut answer, &routing, &head).await;
+        return answer;
+    }
     let mut body = PendingBody::new(incoming, version == Version::HTTP_2);
-    let (mut upgrade, mut followed) = ((upgrade, protocol), Followed::default());
+    let mut followed = Followed::default();
     loop {
-        let asked = std::mem::take(&mut upgrade);
+        let asked = upgrade.take();
         let mut answer = match handle(record, (serving, &mut routing), &mut head, (body, asked)).await {
             Handled::Done(answer) => return answer,
             Handled::Answer(answer) => answer,
@@ -126,15 +135,12 @@ enum Handled<'a> {
     Done(Answer<'a>),
 }
 
-/// An upgrade that the client offers, and its protocol.
-type Offer = (Option<Upgrade>, Option<HeaderValue>);
-
 /// Request filters and what the route does.
 async fn handle<'a>(
     record: &mut Record,
     (serving, routing): (&'a Serving, &mut Routing<'a>),
     head: &mut RequestHead,
-    (mut body, (upgrade, protocol)): (PendingBody, Offer),
+    (mut body, upgrade): (PendingBody, Option<Upgrade>),
 ) -> Handled<'a> {
     let settings = &*serving.settings;
     let tls_needed = match routing.found.virtual_host.require_tls {
@@ -164,13 +170,6 @@ async fn handle<'a>(
     }
     match &routing.found.route.action {
         Action::Forward(forward) => {
-            let upgrade = match Upgrade::allow(upgrade, protocol.as_ref(), settings, forward) {
-                Ok(upgrade) => upgrade,
-                Err(failure) => {
-                    settings.metrics.downstream_rq_ws_on_non_ws_route.increment();
-                    return Handled::Done(fail(record, failure, head));
-                }
-            };
             Handled::Answer(forwarded(record, (serving, routing), forward, head, (body, upgrade)).await)
         }
         Action::Redirect(_) | Action::Respond(_) => Handled::Answer(configured(record, routing, head)),
@@ -255,8 +254,10 @@ async fn respond_phases<'a>(
     let (table, found) = (routing.table, routing.found);
     let none = HeaderMutations::default();
     let cluster = match answer.source {
-        Source::Tunnel => return,
-        Source::Gateway => None,
+        Source::Nowhere => None,
+        Source::Gateway => routing
+            .forward()
+            .map(|_| routing.chosen.as_ref().map_or(&none, |chosen| &chosen.cluster.response_headers)),
         Source::Route => Some(&none),
         Source::Cluster(cluster) => Some(&cluster.response_headers),
     };
@@ -306,7 +307,7 @@ fn fail<'a>(record: &mut Record, failure: Failure, head: &RequestHead) -> Answer
 
 fn no_route<'a>(record: &mut Record, head: &RequestHead) -> Answer<'a> {
     record.serving.settings.metrics.no_route.increment();
-    let mut answer = fail(record, Failure::NO_ROUTE, head);
+    let mut answer = Answer { source: Source::Nowhere, ..fail(record, Failure::NO_ROUTE, head) };
     local_reply::finish(&mut answer, record, Some(head));
     answer
 }
@@ -342,9 +343,6 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 ..Failure::bad_request("too_many_headers")
             }
-        }
-        Refused::MethodNotAllowed => {
-            Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..Failure::bad_request("connect_not_allowed") }
         }
         Refused::UnknownClient(status) => {
             Failure { status, ..Failure::bad_request("rejected_by_original_ip_detection") }

@@ -3,9 +3,10 @@
 
 //! Last phase: the answer in the form that the client's connection wants.
 
-use crate::answer::{Answer, Source};
+use crate::answer::Answer;
 use crate::record::Record;
 use crate::response_body::{Payload, ResponseBody};
+use crate::upgrade::Tunnel;
 use crate::via;
 use gateway_config::ServerHeader;
 use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TE, TRANSFER_ENCODING, UPGRADE};
@@ -21,12 +22,9 @@ pub(crate) fn respond(
     version: Version,
     head_only: bool,
 ) -> Response<ResponseBody> {
-    let Answer { head, payload, source, .. } = answer;
+    let Answer { head, payload, .. } = answer;
     let (status, mut headers) = (head.status, head.headers);
-    let tunnel = matches!(source, Source::Tunnel);
-    if !tunnel {
-        strip(&mut headers);
-    }
+    strip(&mut headers);
     let http = &record.serving.settings.http;
     match http.server_header {
         ServerHeader::Overwrite => drop(headers.insert(SERVER, http.server_name.clone())),
@@ -38,13 +36,15 @@ pub(crate) fn respond(
     if let Some(name) = &http.via {
         via::append(&mut headers, name);
     }
-    if !tunnel && version != Version::HTTP_2 && record.connection.is_ending() {
+    if let Payload::Tunnel(tunnel) = payload {
+        return open(*tunnel, record, version, (status, headers));
+    }
+    if version != Version::HTTP_2 && record.connection.is_ending() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = status.as_u16();
     record.keep_answer(&headers);
-    let bodiless =
-        head_only || tunnel || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let bodiless = head_only || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if let Payload::Full(body) = &payload
         && head_only
     {
@@ -54,6 +54,23 @@ pub(crate) fn respond(
     let payload = if bodiless && matches!(payload, Payload::Full(_)) { Payload::Empty } else { payload };
     let mut response = Response::new(ResponseBody::new(payload, record, bodiless));
     *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The head of an answer behind which a tunnel begins. What is logged is the answer of HTTP/1.1, whatever the client speaks (as in Envoy).
+fn open(
+    tunnel: Tunnel,
+    mut record: Box<Record>,
+    version: Version,
+    (status, mut headers): (StatusCode, HeaderMap),
+) -> Response<ResponseBody> {
+    let told = tunnel.dress(status, &mut headers, version);
+    record.status = status.as_u16();
+    record.keep_answer(&headers);
+    tunnel.start(record, version);
+    let mut response = Response::new(ResponseBody::none());
+    *response.status_mut() = told;
     *response.headers_mut() = headers;
     response
 }

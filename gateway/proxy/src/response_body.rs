@@ -10,6 +10,7 @@ use crate::idle::IdleTimer;
 use crate::record::Record;
 use crate::request_body::RequestBody;
 use crate::stream_task;
+use crate::upgrade::Tunnel;
 use bytes::{Bytes, BytesMut};
 use gateway_filter_api::{LocalResponse, ResponseFlags};
 use gateway_upstream::UpstreamBody;
@@ -53,6 +54,8 @@ pub(crate) enum Payload {
     Upstream(Box<UpstreamPayload>),
     /// What plugins make of another payload.
     Filtered(Box<FilteredPayload>),
+    /// No body: behind the head begins a tunnel.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A payload on its way through plugins.
@@ -75,9 +78,9 @@ pub(crate) struct UpstreamPayload {
 }
 
 impl Payload {
-    /// Whether nothing is sent.
+    /// Whether no body is sent.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
+        matches!(self, Self::Empty | Self::Tunnel(_))
     }
 }
 
@@ -88,6 +91,7 @@ impl fmt::Debug for Payload {
             Self::Full(_) => "Full",
             Self::Upstream(_) => "Upstream",
             Self::Filtered(_) => "Filtered",
+            Self::Tunnel(_) => "Tunnel",
         })
     }
 }
@@ -96,14 +100,20 @@ impl fmt::Debug for Payload {
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     payload: Payload,
-    record: Box<Record>,
+    /// None where a tunnel has it.
+    record: Option<Box<Record>>,
 }
 
 impl ResponseBody {
     /// `bodiless`: the protocol allows no body here (HEAD, 204, 304), so the head is all.
     pub(crate) fn new(payload: Payload, mut record: Box<Record>, bodiless: bool) -> Self {
         record.complete = bodiless || payload_ended(&payload);
-        Self { payload, record }
+        Self { payload, record: Some(record) }
+    }
+
+    /// Nothing, and the request goes on.
+    pub(crate) fn none() -> Self {
+        Self { payload: Payload::Empty, record: None }
     }
 
     fn cut(&mut self, error: AnswerError) -> AnswerError {
@@ -116,21 +126,24 @@ impl ResponseBody {
             AnswerError::Filter => (ResponseFlags::default(), "filter_ended_response"),
             AnswerError::Idle => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
         };
-        self.record.flags |= flag;
-        self.record.details = Some(details.into());
+        if let Some(record) = &mut self.record {
+            record.flags |= flag;
+            record.details = Some(details.into());
+        }
         self.payload = Payload::Empty;
         error
     }
 
     fn passed(&mut self, frame: &Frame<Bytes>) {
+        let Some(record) = &mut self.record else { return };
         if let Some(data) = frame.data_ref() {
-            self.record.bytes_sent += data.len() as u64;
+            record.bytes_sent += data.len() as u64;
         } else if let Some(trailers) = frame.trailers_ref() {
-            self.record.keep_trailers(trailers);
+            record.keep_trailers(trailers);
         }
-        self.record.complete = payload_ended(&self.payload);
+        record.complete = payload_ended(&self.payload);
         // A client may be silent while it is answered.
-        if let Some(body) = &self.record.body {
+        if let Some(body) = &record.body {
             body.answered();
         }
     }
@@ -138,7 +151,7 @@ impl ResponseBody {
 
 fn payload_ended(payload: &Payload) -> bool {
     match payload {
-        Payload::Empty => true,
+        Payload::Empty | Payload::Tunnel(_) => true,
         Payload::Full(bytes) => bytes.is_empty(),
         Payload::Upstream(upstream) => upstream.body.is_end_stream(),
         Payload::Filtered(filtered) => {
@@ -157,7 +170,8 @@ pub(crate) async fn filter(
     hold: bool,
     limit: usize,
 ) -> Result<(), Box<LocalResponse>> {
-    if answer.payload.is_empty() && !streams.adds_body() {
+    let tunnel = matches!(answer.payload, Payload::Tunnel(_));
+    if tunnel || (answer.payload.is_empty() && !streams.adds_body()) {
         return Ok(());
     }
     let Some(run) = BodyRun::new(streams, Direction::Response, limit) else { return Ok(()) };
@@ -204,7 +218,7 @@ pub(crate) async fn filter(
 impl Payload {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Upstream(upstream) => upstream.poll_frame(context),
@@ -293,7 +307,9 @@ impl Body for ResponseBody {
         stream_task::offered();
         Poll::Ready(match frame {
             None => {
-                this.record.complete = true;
+                if let Some(record) = &mut this.record {
+                    record.complete = true;
+                }
                 None
             }
             Some(Ok(frame)) => {
@@ -310,7 +326,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.payload {
-            Payload::Empty => SizeHint::with_exact(0),
+            Payload::Empty | Payload::Tunnel(_) => SizeHint::with_exact(0),
             Payload::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Payload::Upstream(upstream) => upstream.body.size_hint(),
             Payload::Filtered(_) => SizeHint::default(),

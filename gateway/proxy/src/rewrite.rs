@@ -76,7 +76,7 @@ fn rewritten<'a>(rewrite: &'a PathRewrite, route: &Route, path: &'a str) -> Cow<
                 PathMatcher::Exact(text) | PathMatcher::Prefix(text) | PathMatcher::SeparatedPrefix(text) => {
                     text.len()
                 }
-                PathMatcher::Regex(_) => path.len(),
+                PathMatcher::Regex(_) | PathMatcher::Connect => path.len(),
             };
             let mut rest = path.get(matched..).unwrap_or_default();
             // `/foo` replaced by `/` makes `/bar` of `/foo/bar`, not `//bar`.

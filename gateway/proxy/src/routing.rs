@@ -4,7 +4,7 @@
 //! The route of a request: found once, and again where a filter asks for it.
 
 use crate::client_address::Client;
-use gateway_config::{Action, FilterSetting, RequestView, RouteFound, RouteTable, WeightedCluster};
+use gateway_config::{Action, FilterSetting, Forward, RequestView, RouteFound, RouteTable, WeightedCluster};
 use gateway_filter_api::RequestHead;
 
 /// One of a route's clusters.
@@ -48,6 +48,14 @@ impl<'a> Routing<'a> {
         let cluster = self.chosen.as_ref().and_then(|chosen| chosen.cluster.filters.as_ref());
         let own = cluster.unwrap_or(&self.found.route.filters);
         own.get(filter).or_else(|| self.table.settings.filters.get(filter))
+    }
+
+    /// How the route forwards, where it does.
+    pub(crate) fn forward(&self) -> Option<&'a Forward> {
+        match &self.found.route.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
     }
 
     /// Looks again; false where the request as it is now has no route.

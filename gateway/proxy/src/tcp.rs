@@ -4,25 +4,17 @@
 //! Connections whose bytes pass as they are: a host is picked, then both directions run until they end.
 
 use crate::filters::Counter;
-use crate::listener::{ListenerState, Phase};
+use crate::listener::ListenerState;
 use crate::metrics::WorkerMetrics;
+use crate::tunnel::{self, Meters, Traffic, TunnelEnd, TunnelLimits};
 use crate::worker::Worker;
 use gateway_config::TcpProxy;
 use gateway_filter_api::ConnectionInfo;
 use gateway_upstream::{Client, PickContext, PickError, RawConnection};
-use std::cell::Cell;
-use std::future::pending;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
-use tokio::time::{Instant, sleep, sleep_until};
-
-/// Bytes of each direction that are on their way.
-const BUFFER: usize = 16 << 10;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 /// Numbers of one `stat_prefix` on one worker.
 #[derive(Debug)]
@@ -62,14 +54,16 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let counters = Counters::new(worker.metrics(), &proxy.stat_prefix);
     counters.total.increment();
     let Some(upstream) = connect(&worker, &proxy, &counters, &info).await else { return };
-    let passed = Rc::new(Passed::default());
-    let client = Counted {
-        inner: stream,
-        passed: Rc::clone(&passed),
-        received: &counters.received,
-        sent: &counters.sent,
-    };
-    pass(client, upstream, &proxy, &counters, (&passed, &listener)).await;
+    let meters = Meters { received: &counters.received, sent: &counters.sent };
+    let end = proxy.max_duration.map(|duration| Instant::now() + duration);
+    let limits = TunnelLimits { idle: proxy.idle_timeout, end };
+    let traffic = Traffic::default();
+    match tunnel::pass((stream, upstream), (&traffic, Some(meters)), limits, &listener).await {
+        TunnelEnd::Idle => counters.idle_timeout.increment(),
+        TunnelEnd::Late => counters.max_duration.increment(),
+        TunnelEnd::Broken(error) => tracing::debug!(%error, "connection ended"),
+        TunnelEnd::Finished | TunnelEnd::Closed => {}
+    }
 }
 
 /// Connects to a host of the chosen cluster; tries others as often as the settings say.
@@ -102,101 +96,4 @@ async fn connect(
     }
     counters.connect_attempts_exceeded.increment();
     None
-}
-
-async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
-    mut client: Counted<'_, S>,
-    mut upstream: RawConnection,
-    proxy: &TcpProxy,
-    counters: &Counters,
-    (passed, listener): (&Passed, &Rc<ListenerState>),
-) {
-    let both = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
-    let lifetime = async {
-        match proxy.max_duration {
-            Some(duration) => sleep(duration).await,
-            None => pending().await,
-        }
-    };
-    tokio::select! {
-        result = both => {
-            if let Err(error) = result {
-                tracing::debug!(%error, "connection ended");
-            }
-        }
-        () = idle(passed, proxy.idle_timeout) => counters.idle_timeout.increment(),
-        () = lifetime => counters.max_duration.increment(),
-        () = Rc::clone(listener).reached(Phase::Closed) => {}
-    }
-}
-
-/// Ends once nothing has passed for so long. The time is looked at when it would be over, not with every byte.
-async fn idle(passed: &Passed, limit: Option<Duration>) {
-    let Some(limit) = limit else { return pending().await };
-    let mut since = Instant::now();
-    let mut seen = passed.0.get();
-    loop {
-        sleep_until(since + limit).await;
-        let now = passed.0.get();
-        if now == seen {
-            return;
-        }
-        (seen, since) = (now, Instant::now());
-    }
-}
-
-/// How often bytes have passed, in either direction.
-#[derive(Debug, Default)]
-struct Passed(Cell<u64>);
-
-/// The client's stream, counted.
-struct Counted<'a, S> {
-    inner: S,
-    passed: Rc<Passed>,
-    received: &'a Counter,
-    sent: &'a Counter,
-}
-
-impl<S> Counted<'_, S> {
-    fn note(&self, counter: &Counter, bytes: usize) {
-        if bytes > 0 {
-            counter.add(bytes as u64);
-            self.passed.0.set(self.passed.0.get().wrapping_add(1));
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.note(self.received, buffer.filled().len() - before);
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(context, bytes);
-        if let Poll::Ready(Ok(count)) = &result {
-            self.note(self.sent, *count);
-        }
-        result
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
 }

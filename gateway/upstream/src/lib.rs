@@ -39,6 +39,7 @@ mod registry;
 mod resolve;
 mod send;
 mod stream;
+mod switch;
 mod tls;
 mod tunnel;
 mod upkeep;
@@ -56,6 +57,7 @@ pub use metrics::{ClusterMetrics, HostMetrics, Metric, MetricKind, NamedMetric, 
 pub use pool_key::Client;
 pub use raw::RawConnection;
 pub use registry::{ClusterState, UpstreamRegistry};
+pub use switch::{Switch, TunnelStream, UpstreamTunnel};
 pub use upstreams::{PickContext, Picked, RetryPermit, Upstreams};
 
 use bytes::Bytes;

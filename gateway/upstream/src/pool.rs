@@ -190,8 +190,9 @@ impl<B: RequestBody> HostPool<B> {
             || (self.settings.protocol == UpstreamProtocol::Auto && self.negotiated.get() != Some(false))
     }
 
-    async fn open(self: Rc<Self>, count: ConnectionCount) {
-        let target = Target {
+    /// How to connect to the endpoint.
+    pub(crate) fn target(&self) -> Target {
+        Target {
             address: self.host.address().clone(),
             hostname: self.hostname.clone(),
             connect_proxy: self.connect_proxy,
@@ -199,7 +200,11 @@ impl<B: RequestBody> HostPool<B> {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
             http2: self.http2,
-        };
+        }
+    }
+
+    async fn open(self: Rc<Self>, count: ConnectionCount) {
+        let target = self.target();
         let pool = Rc::clone(&self);
         let result = connect(&target, count, move || pool.connection_closed()).await;
         self.inner.borrow_mut().connecting -= 1;

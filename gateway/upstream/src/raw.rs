@@ -6,12 +6,14 @@
 use crate::RequestBody;
 use crate::connect::{self, Target};
 use crate::error::ConnectError;
-use crate::host::Outcome;
+use crate::host::{HostState, Outcome};
 use crate::stream::{ConnectionCount, UpstreamStream};
 use crate::upstreams::{Picked, Upstreams};
+use gateway_config::{Cluster, RoutingPriority};
 use http::StatusCode;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -25,23 +27,31 @@ impl<B: RequestBody> Upstreams<B> {
     /// # Errors
     /// Where it can not be connected to, which counts against the host, or where the cluster has all the connections it may have.
     pub async fn connect(&self, picked: &Picked<B>) -> Result<RawConnection, ConnectError> {
-        let state = picked.state();
-        let (limits, priority) = (&picked.cluster().limits, picked.priority());
-        let count = ConnectionCount::open(state, picked.host(), limits, priority, false);
-        let count = count.ok_or(ConnectError::Overflow)?;
-        let target: Target = picked.target();
-        let result = connect::raw(&target, count).await;
-        if result.is_err() {
-            picked.host().numbers.cx_connect_fail.add(1);
-        }
-        let outcome = match &result {
-            // Envoy counts a connection that came up like an answer that is no error.
-            Ok(_) => Outcome::Status(StatusCode::OK),
-            Err(_) => Outcome::Failure,
-        };
-        state.report(picked.host(), outcome, picked.cluster());
-        result.map(RawConnection)
+        open(&picked.target(), picked.host(), picked.cluster(), picked.priority()).await
     }
+}
+
+/// Connects to a host; counted at the host and against it.
+pub(crate) async fn open(
+    target: &Target,
+    host: &Arc<HostState>,
+    cluster: &Cluster,
+    priority: RoutingPriority,
+) -> Result<RawConnection, ConnectError> {
+    let state = &target.state;
+    let count = ConnectionCount::open(state, host, &cluster.limits, priority, false);
+    let count = count.ok_or(ConnectError::Overflow)?;
+    let result = connect::raw(target, count).await;
+    if result.is_err() {
+        host.numbers.cx_connect_fail.add(1);
+    }
+    let outcome = match &result {
+        // Envoy counts a connection that came up like an answer that is no error.
+        Ok(_) => Outcome::Status(StatusCode::OK),
+        Err(_) => Outcome::Failure,
+    };
+    state.report(host, outcome, cluster);
+    result.map(RawConnection)
 }
 
 impl AsyncRead for RawConnection {

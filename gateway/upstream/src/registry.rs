@@ -74,7 +74,9 @@ impl UpstreamRegistry {
     /// All clusters that were used, in no particular order; for pages, not for the request path.
     #[must_use]
     pub fn clusters(&self) -> Vec<Arc<ClusterState>> {
-        self.clusters.read().values().cloned().collect()
+        let clusters: Vec<_> = self.clusters.read().values().cloned().collect();
+        clusters.iter().for_each(|cluster| cluster.end_ejections());
+        clusters
     }
 
     /// Forgets clusters that are no longer configured.
@@ -160,6 +162,7 @@ impl ClusterState {
     /// Its hosts, in no particular order.
     #[must_use]
     pub fn hosts(&self) -> Vec<Arc<HostState>> {
+        self.end_ejections();
         self.hosts.lock().values().cloned().collect()
     }
 
@@ -220,15 +223,18 @@ impl ClusterState {
 
     /// The epoch of health, after ejections that are over have ended.
     pub(crate) fn health_epoch(&self) -> u64 {
-        if self.next_return.load(Ordering::Relaxed) != u64::MAX {
-            self.end_ejections();
-        }
+        self.end_ejections();
         self.health_epoch.load(Ordering::Acquire)
     }
 
+    /// Ends what is over. Whoever looks does so, as requests may not come for long.
     fn end_ejections(&self) {
+        let next = self.next_return.load(Ordering::Relaxed);
+        if next == u64::MAX {
+            return;
+        }
         let now = self.now();
-        if self.next_return.load(Ordering::Relaxed) > now {
+        if next > now {
             return;
         }
         let hosts = self.hosts.lock();

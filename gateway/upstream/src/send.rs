@@ -11,7 +11,9 @@ use crate::health_check::IMMEDIATE_FAILURE;
 use crate::host::{CheckFlags, HostState, Outcome};
 use crate::lease::{Lease, Link};
 use crate::pool::HostPool;
+use crate::raw;
 use crate::registry::ClusterState;
+use crate::switch::Switch;
 use crate::wire;
 use gateway_config::{Cluster, RoutingPriority};
 use http::{Method, Request, Response, StatusCode};
@@ -93,7 +95,9 @@ pub(crate) async fn send<B: RequestBody>(
     let Some(active) = ActiveRequest::begin(state, host, limit, priority) else {
         return Err(SendError::unsent(SendErrorKind::Overflow, request, None));
     };
-    let connect = *request.method() == Method::CONNECT;
+    if request.extensions().get::<Switch>().is_some_and(Switch::ends_here) {
+        return Box::pin(terminate(&pool, host, cluster, request, (active, counting))).await;
+    }
     let mut stale = 0;
     loop {
         let mut lease = match pool.checkout().await {
@@ -113,7 +117,7 @@ pub(crate) async fn send<B: RequestBody>(
         if let Err(error) = wire::prepare(&mut request, lease.is_http2(), pool.settings.scheme()) {
             return Err(SendError::unsent(SendErrorKind::Request, request, Some(Box::new(error))));
         }
-        let reused = lease.reused;
+        let (reused, connect) = (lease.reused, *request.method() == Method::CONNECT);
         match transmit(&mut lease, request).await {
             Ok(response) => {
                 if !cluster.health_checks.is_empty() && response.headers().contains_key(&IMMEDIATE_FAILURE) {
@@ -142,6 +146,27 @@ pub(crate) async fn send<B: RequestBody>(
                 }
             },
         }
+    }
+}
+
+/// Connects to the host for a request whose bytes pass as they are; the connection is the answer.
+async fn terminate<B: RequestBody>(
+    pool: &HostPool<B>,
+    host: &Arc<HostState>,
+    cluster: &Cluster,
+    request: Request<B>,
+    (active, counting): (ActiveRequest, Counting),
+) -> Result<Response<UpstreamBody<B>>, SendError<B>> {
+    match raw::open(&pool.target(), host, cluster, pool.key.priority).await {
+        Ok(connection) => {
+            host.reached();
+            active.count_sent();
+            if counting == Counting::Here {
+                pool.state.metrics.count_status(StatusCode::OK);
+            }
+            Ok(Response::new(UpstreamBody::raw(connection, active)))
+        }
+        Err(error) => Err(SendError::unsent(error.kind(), request, Some(Box::new(error)))),
     }
 }
 

@@ -3,9 +3,11 @@
 
 //! The form of a request on HTTP/1.1 and HTTP/2: both are made from either, so that a request may move between connections.
 
+use crate::switch;
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, InvalidUri, InvalidUriParts, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
+use hyper::ext::Protocol;
 
 /// A request that has no valid form.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,7 @@ pub(crate) enum FormError {
 
 /// Brings the target, host header and version into the form that the connection's protocol wants.
 pub(crate) fn prepare<B>(request: &mut Request<B>, http2: bool, scheme: &str) -> Result<(), FormError> {
+    switch::prepare(request, http2);
     if http2 { prepare_http2(request, scheme) } else { prepare_http1(request) }
 }
 
@@ -51,9 +54,9 @@ fn prepare_http1<B>(request: &mut Request<B>) -> Result<(), FormError> {
 fn prepare_http2<B>(request: &mut Request<B>, scheme: &str) -> Result<(), FormError> {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);
-    if request.uri().authority().is_some()
-        && (request.uri().scheme().is_some() || *request.method() == Method::CONNECT)
-    {
+    let plain_connect =
+        *request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none();
+    if request.uri().authority().is_some() && (request.uri().scheme().is_some() || plain_connect) {
         return Ok(());
     }
     let authority = match (request.uri().authority(), host) {
@@ -75,8 +78,9 @@ fn path_of(uri: &Uri) -> PathAndQuery {
 
 #[cfg(test)]
 mod tests {
-    use super::prepare;
-    use http::{Request, Version, header::HOST};
+    use super::{Protocol, prepare};
+    use crate::Switch;
+    use http::{HeaderValue, Method, Request, Uri, Version, header::HOST};
 
     #[test]
     fn requests_move_between_protocols() {
@@ -90,6 +94,38 @@ mod tests {
             (request.version(), request.headers()[HOST].to_str().unwrap()),
             (Version::HTTP_11, "shop.example:8080")
         );
+    }
+
+    #[test]
+    fn a_request_for_an_upgrade_takes_the_form_of_its_connection() {
+        let mut request = Request::get("/chat").header(HOST, "shop.example").body(()).unwrap();
+        let protocol = HeaderValue::from_static("websocket");
+        request.extensions_mut().insert(Switch::Upgrade { protocol, method: Method::GET });
+        prepare(&mut request, true, "http").unwrap();
+        assert_eq!(
+            (request.method(), request.uri().to_string()),
+            (&Method::CONNECT, "http://shop.example/chat".into())
+        );
+        assert_eq!(request.extensions().get::<Protocol>().map(Protocol::as_str), Some("websocket"));
+        assert!(request.headers().is_empty());
+        prepare(&mut request, false, "http").unwrap();
+        assert_eq!((request.method(), request.uri().to_string()), (&Method::GET, "/chat".into()));
+        assert_eq!(
+            (&request.headers()["connection"], &request.headers()["upgrade"]),
+            (&HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
+        );
+        assert!(request.extensions().get::<Protocol>().is_none());
+    }
+
+    #[test]
+    fn connect_has_a_host_alone() {
+        let uri = Uri::builder().authority("db.example:5432").build().unwrap();
+        let mut request = Request::builder().method(Method::CONNECT).uri(uri).body(()).unwrap();
+        for http2 in [false, true, false] {
+            prepare(&mut request, http2, "https").unwrap();
+            assert_eq!(request.uri(), "db.example:5432");
+        }
+        assert_eq!(request.headers()[HOST], "db.example:5432");
     }
 
     #[test]

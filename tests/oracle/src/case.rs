@@ -96,6 +96,12 @@ pub(crate) struct Ask {
     /// `1.0`, `1.1` or `2`.
     #[serde(default)]
     pub(crate) version: Version,
+    /// `:protocol` of an extended CONNECT.
+    #[serde(default)]
+    pub(crate) protocol: String,
+    /// A line for the tunnel that the answer opens; what comes back is the answer's body.
+    #[serde(default)]
+    pub(crate) tunnel: Option<String>,
     /// Asked so often; the shares of the origins are compared instead of each answer.
     #[serde(default)]
     pub(crate) shares: usize,
@@ -111,6 +117,14 @@ pub(crate) enum Version {
     Http11,
     #[serde(rename = "2")]
     Http2,
+}
+
+impl Ask {
+    /// Whether an answer opens the tunnel that is asked for.
+    pub(crate) fn opens_tunnel(&self, status: u16) -> bool {
+        let success = (200..300).contains(&status);
+        self.tunnel.is_some() && (status == 101 || (self.method == "CONNECT" && success))
+    }
 }
 
 fn get() -> String {

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
+use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Time for one answer.
@@ -78,7 +79,11 @@ impl Client {
             }
         };
         socket.write_all(&http1_bytes(ask, mark)).await?;
-        let answer = read_answer(&mut socket, ask.method == "HEAD").await?;
+        let mut answer = read_answer(&mut socket, &ask.method).await?;
+        if ask.opens_tunnel(answer.status) {
+            answer.body = through(&mut socket, ask.tunnel.as_deref().unwrap_or_default()).await?;
+            return Ok(answer);
+        }
         // One side may end the connection without saying so: the next request must not run into that.
         let asked_to =
             ask.version == Version::Http10 || ask.headers.iter().any(|line| line == "connection: close");
@@ -101,18 +106,31 @@ impl Client {
             }
         };
         let sender = self.http2.insert(sender);
-        let uri = Uri::builder().scheme("http").authority(&*ask.host).path_and_query(&*ask.path).build()?;
+        let mut uri = Uri::builder().authority(&*ask.host);
+        if ask.method != "CONNECT" || !ask.protocol.is_empty() {
+            uri = uri.scheme("http").path_and_query(&*ask.path);
+        }
+        let uri = uri.build()?;
         let mut request = Request::builder().method(Method::from_bytes(ask.method.as_bytes())?).uri(uri);
         request = request.header("x-case", mark);
         for line in &ask.headers {
             let (name, value) = line.split_once(':').context("a header is name: value")?;
             request = request.header(name.to_ascii_lowercase(), value.trim());
         }
-        let request = request.body(Full::new(Bytes::from(ask.body.clone())))?;
+        let mut request = request.body(Full::new(Bytes::from(ask.body.clone())))?;
+        if !ask.protocol.is_empty() {
+            request.extensions_mut().insert(Protocol::from(&*ask.protocol));
+        }
         sender.ready().await?;
-        let response = sender.send_request(request).await?;
+        let mut response = sender.send_request(request).await?;
+        let upgrade = hyper::upgrade::on(&mut response);
         let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
+        let body = if ask.opens_tunnel(head.status.as_u16()) {
+            let mut stream = TokioIo::new(upgrade.await?);
+            through(&mut stream, ask.tunnel.as_deref().unwrap_or_default()).await?.into()
+        } else {
+            body.collect().await?.to_bytes()
+        };
         let headers = head.headers.iter();
         Ok(Answer {
             status: head.status.as_u16(),
@@ -144,7 +162,18 @@ fn http1_bytes(ask: &Ask, mark: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-async fn read_answer(socket: &mut TcpStream, to_head: bool) -> anyhow::Result<Answer> {
+/// Sends a line through a tunnel and reads to its end, without what depends on the time.
+async fn through(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), line: &str) -> anyhow::Result<String> {
+    stream.write_all(line.as_bytes()).await?;
+    stream.write_all(b"\n").await?;
+    let mut all = Vec::new();
+    // A reset behind the last byte is an end as well.
+    while stream.read_buf(&mut all).await.is_ok_and(|count| count > 0) {}
+    let text = String::from_utf8_lossy(&all);
+    Ok(text.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n"))
+}
+
+async fn read_answer(socket: &mut TcpStream, method: &str) -> anyhow::Result<Answer> {
     let mut buffer = Vec::new();
     loop {
         let mut headers = [httparse::EMPTY_HEADER; 128];
@@ -162,7 +191,7 @@ async fn read_answer(socket: &mut TcpStream, to_head: bool) -> anyhow::Result<An
                 continue;
             }
             let rest = buffer.split_off(length);
-            return finish(socket, rest, status, headers, to_head).await;
+            return finish(socket, rest, status, headers, method).await;
         }
         more(socket, &mut buffer).await?;
     }
@@ -173,11 +202,12 @@ async fn finish(
     mut buffer: Vec<u8>,
     status: u16,
     headers: Vec<(String, String)>,
-    to_head: bool,
+    method: &str,
 ) -> anyhow::Result<Answer> {
     let value = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     let mut closed = value("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-    let bodiless = to_head || status == 204 || status == 304 || status == 101;
+    let tunnel = status == 101 || (method == "CONNECT" && (200..300).contains(&status));
+    let bodiless = method == "HEAD" || status == 204 || status == 304 || tunnel;
     let body = if bodiless {
         Vec::new()
     } else if value("transfer-encoding").is_some() {

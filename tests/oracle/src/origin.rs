@@ -4,13 +4,17 @@
 //! The origins behind both proxies: they keep what they see by the request's mark, and answer as its header `x-do` says.
 //!
 //! `x-do` has a comma-separated step for each attempt, the last one for all further: a status; `reset` (the connection ends
-//! without an answer); `slow` (the answer comes late); `grpc-N` (200 with that grpc-status); `limited` (429 with a hint when to retry).
+//! without an answer); `slow` (the answer comes late); `grpc-N` (200 with that grpc-status); `limited` (429 with a hint when to retry);
+//! `switch` (grants an upgrade or CONNECT, echoes one line and ends).
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
@@ -19,7 +23,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -97,16 +101,18 @@ async fn talk(
     record: Record,
 ) {
     let service = service_fn(move |request| answer(request, (name, asked.clone()), record.clone()));
-    let _ = Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http2().enable_connect_protocol();
+    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     (origin, asked): (&'static str, Option<String>),
     record: Record,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    let switches = text(request.headers(), "x-do") == "switch";
+    let upgrade = switches.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let mark = text(&head.headers, "x-case");
@@ -117,6 +123,9 @@ async fn answer(
         .collect();
     if let (Some(authority), false) = (head.uri.authority(), head.headers.contains_key("host")) {
         headers.push(("host".to_owned(), authority.to_string()));
+    }
+    if let Some(protocol) = head.extensions.get::<Protocol>() {
+        headers.push(("(protocol)".to_owned(), protocol.as_str().to_owned()));
     }
     if let Some(asked) = asked {
         headers.push(("(version)".to_owned(), format!("{:?}", head.version)));
@@ -131,6 +140,9 @@ async fn answer(
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     let attempt = record.note(&mark, seen);
+    if let Some(upgrade) = upgrade {
+        return switch(&head, upgrade);
+    }
     let steps = text(&head.headers, "x-do");
     let step = steps.split(',').nth(attempt - 1).or(steps.split(',').next_back()).unwrap_or_default();
     let mut response = Response::builder().header("x-origin", "yes").header("server", "origin");
@@ -159,6 +171,25 @@ async fn answer(
         }
     }
     response.body(Full::new(Bytes::from_static(b"answer of an origin\n"))).map_err(std::io::Error::other)
+}
+
+/// Grants what was asked for and echoes a line.
+fn switch(head: &Parts, upgrade: OnUpgrade) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    tokio::spawn(async move {
+        // What fails here shows in the comparison.
+        let Ok(upgraded) = upgrade.await else { return };
+        let mut stream = BufReader::new(TokioIo::new(upgraded));
+        let mut line = String::new();
+        let _ = stream.read_line(&mut line).await;
+        let _ = stream.write_all(format!("echo of {line}").as_bytes()).await;
+        let _ = stream.shutdown().await;
+    });
+    let mut response = Response::builder().header("x-origin", "yes").header("server", "origin");
+    if head.method != Method::CONNECT {
+        let protocol = text(&head.headers, "upgrade");
+        response = response.status(101).header("connection", "upgrade").header("upgrade", protocol);
+    }
+    response.body(Full::default()).map_err(std::io::Error::other)
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {

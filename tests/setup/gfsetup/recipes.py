@@ -15,6 +15,7 @@ TESTS = Path(__file__).resolve().parents[2]
 CLUSTER = TESTS / "cluster"
 CONFORMANCE = TESTS / "conformance"
 CONTROL_PLANE = TESTS / "control-plane"
+WEBSOCKET_PEERS = TESTS / "interop" / "websocket-peers"
 
 COREDNS_VERSION = "v1.15.0"
 METRICS_SERVER_VERSION = "v0.9.0"
@@ -53,6 +54,7 @@ def catalogue() -> dict[str, Recipe]:
         from_module("h2spec", f"h2spec {H2SPEC_VERSION}", "github.com/summerwind/h2spec/cmd/h2spec", H2SPEC_VERSION),
         _grpc_interop("client"),
         _grpc_interop("server"),
+        from_repository("websocket-peers", "WebSocket clients and servers of three libraries", WEBSOCKET_PEERS, ["build", "."]),
         files_of_crate(
             "desync-corpus",
             f"request heads of http_desync_guardian {DESYNC_VERSION}",

@@ -131,8 +131,21 @@ fn expected(timeout: Option<Duration>, retry: Option<&RetryPolicy>) -> Option<He
 
 fn upgrade(scope: &mut Scope, config: pb::route_action::UpgradeConfig) -> Result<UpgradeRule, Fault> {
     let pb::route_action::UpgradeConfig { upgrade_type, enabled, connect_config } = config;
-    scope.unused("connect_config", &connect_config);
-    Ok(UpgradeRule { protocol: upgrade_type.to_ascii_lowercase().into(), enabled: truth(enabled, true) })
+    let terminates = connect_config.is_some();
+    if let Some(pb::route_action::upgrade_config::ConnectConfig { proxy_protocol_config, allow_post }) =
+        connect_config
+    {
+        if !upgrade_type.eq_ignore_ascii_case("connect") {
+            return Err(scope.field_fault("connect_config", "belongs to upgrade_type CONNECT alone"));
+        }
+        let unknown =
+            [("proxy_protocol_config", proxy_protocol_config.is_some()), ("allow_post", allow_post)];
+        if let Some((field, _)) = unknown.into_iter().find(|(_, set)| *set) {
+            return Err(scope.field_fault("connect_config", format_args!("{field} is not supported")));
+        }
+    }
+    let protocol = upgrade_type.to_ascii_lowercase().into();
+    Ok(UpgradeRule { protocol, enabled: truth(enabled, true), terminates })
 }
 
 fn clusters(

@@ -77,6 +77,7 @@ pub(crate) fn connection_manager(
         max_headers_bytes: kibibytes * 1024,
         max_headers: common.max_headers,
         max_concurrent_streams: streams.max_concurrent,
+        extended_connect: streams.extended_connect,
         initial_stream_window: streams.stream_window,
         initial_connection_window: streams.connection_window,
         max_requests_per_connection: common.max_requests,
@@ -232,14 +233,15 @@ pub(crate) struct Streams {
     pub(crate) max_concurrent: Option<u32>,
     pub(crate) stream_window: Option<u32>,
     pub(crate) connection_window: Option<u32>,
+    pub(crate) extended_connect: bool,
 }
 
 /// Settings of HTTP/2. Limits against floods are the HTTP library's own.
 #[allow(deprecated, reason = "a complete list of the fields names the deprecated ones too")]
 pub(crate) fn http2(scope: &mut Scope, options: core::Http2ProtocolOptions) -> Streams {
     fields!(scope, options => core::Http2ProtocolOptions {
-        use { max_concurrent_streams, initial_stream_window_size, initial_connection_window_size }
-        warn { hpack_table_size, allow_connect, allow_metadata, custom_settings_parameters, connection_keepalive, max_metadata_size, max_header_field_size_kb }
+        use { max_concurrent_streams, initial_stream_window_size, initial_connection_window_size, allow_connect }
+        warn { hpack_table_size, allow_metadata, custom_settings_parameters, connection_keepalive, max_metadata_size, max_header_field_size_kb }
         quiet {
             max_outbound_frames, max_outbound_control_frames, max_consecutive_inbound_frames_with_empty_payload,
             max_inbound_priority_frames_per_stream, max_inbound_window_update_frames_per_data_frame_sent, stream_error_on_invalid_http_messaging,
@@ -251,6 +253,7 @@ pub(crate) fn http2(scope: &mut Scope, options: core::Http2ProtocolOptions) -> S
         max_concurrent: number(max_concurrent_streams),
         stream_window: number(initial_stream_window_size),
         connection_window: number(initial_connection_window_size),
+        extended_connect: allow_connect,
     }
 }
 
@@ -314,5 +317,6 @@ fn router_of(filters: &[HttpFilter]) -> RouterOptions {
 fn upgrade(scope: &mut Scope, config: manager::UpgradeConfig) -> Result<UpgradeRule, Fault> {
     let manager::UpgradeConfig { upgrade_type, filters, enabled } = config;
     scope.unused("filters", &filters);
-    Ok(UpgradeRule { protocol: upgrade_type.to_ascii_lowercase().into(), enabled: truth(enabled, true) })
+    let protocol = upgrade_type.to_ascii_lowercase().into();
+    Ok(UpgradeRule { protocol, enabled: truth(enabled, true), terminates: false })
 }

@@ -78,9 +78,7 @@ fn path(scope: &mut Scope, specifier: Option<PathSpecifier>) -> Result<PathMatch
             PathMatcher::SeparatedPrefix(prefix.into())
         }
         PathSpecifier::SafeRegex(regex) => PathMatcher::Regex(full_regex(scope, "safe_regex", &regex)?),
-        PathSpecifier::ConnectMatcher(_) => {
-            return Err(scope.field_fault("connect_matcher", "is not supported"));
-        }
+        PathSpecifier::ConnectMatcher(_) => PathMatcher::Connect,
         PathSpecifier::PathMatchPolicy(policy) => scope.at("path_match_policy", |scope| {
             let expression = template(scope, &policy)?;
             FullRegex::new(&expression).map(PathMatcher::Regex).map_err(|error| scope.fault(error))

@@ -53,7 +53,7 @@ impl Kept {
             client: Some(client),
             https: head.https,
             authority: Some(head.authority.clone()),
-            path: Some(head.path.clone()),
+            path: (head.method != Method::CONNECT).then(|| head.path.clone()),
             request: collect(&logs.request_headers, &head.headers),
             ..Self::empty(logs, head.method.clone(), head.version)
         })
@@ -90,7 +90,7 @@ impl Kept {
 
     /// The request as it goes upstream: like Envoy's, logs show headers after their changes.
     pub(crate) fn changed(&mut self, head: &RequestHead) {
-        if self.path.as_ref() != Some(&head.path) {
+        if head.method != Method::CONNECT && self.path.as_ref() != Some(&head.path) {
             let before = self.path.replace(head.path.clone());
             self.original_path = self.original_path.take().or(before);
         }

@@ -43,6 +43,13 @@ pub(super) fn take(uri: &Uri, headers: &mut HeaderMap, form: HostForm) -> Result
     }
 }
 
+/// Whether an authority names a port.
+pub(super) fn has_port(authority: &HeaderValue) -> bool {
+    let bytes = authority.as_bytes();
+    let port = bytes.iter().rposition(|&byte| byte == b':').map(|colon| &bytes[colon + 1..]);
+    port.and_then(|port| std::str::from_utf8(port).ok()).is_some_and(|port| port.parse::<u16>().is_ok())
+}
+
 fn single_host(headers: &mut HeaderMap) -> Result<Option<HeaderValue>, Refused> {
     if headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(BAD);

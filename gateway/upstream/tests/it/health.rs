@@ -95,6 +95,21 @@ fn a_host_that_keeps_failing_is_ejected_and_comes_back() {
 }
 
 #[test]
+fn an_ejection_ends_without_requests_too() {
+    run(async {
+        let (bad, good) = (server::start(false, 1).await, server::start(false, 1).await);
+        let worker = Worker::new(judged(Duration::from_millis(300)), endpoints(&[bad.address, good.address]));
+        while worker.metric("outlier_detection_ejections_active") == 0 {
+            worker.send(get("/status/500")).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let shown = worker.registry.clusters();
+        assert!(shown.iter().flat_map(|cluster| cluster.hosts()).all(|host| !host.is_ejected()));
+        assert_eq!(worker.metric("outlier_detection_ejections_active"), 0);
+    });
+}
+
+#[test]
 fn failures_without_an_answer_can_be_counted_apart() {
     run(async {
         let (dead, failing) = (closed_address().await, server::start(false, 1).await);
