@@ -42,6 +42,8 @@ pub struct HttpConnectionManager {
     pub forwarding: Forwarding,
     /// Whom to believe about the client's address.
     pub clients: Clients,
+    /// Answers tell `x-request-id`.
+    pub request_id_in_answers: bool,
     /// Appended to `via` of requests and answers.
     pub via: Option<HeaderValue>,
     /// What the upstream is told about the client's certificate.

@@ -69,6 +69,8 @@ impl ResponseFlags {
     const NAMES: [(Self, &'static str, &'static str); 26] = [
         (Self::FAILED_LOCAL_HEALTH_CHECK, "LH", "FailedLocalHealthCheck"),
         (Self::NO_HEALTHY_UPSTREAM, "UH", "NoHealthyUpstream"),
+        // Told before the last attempt's own flag.
+        (Self::RETRY_LIMIT, "URX", "UpstreamRetryLimitExceeded"),
         (Self::UPSTREAM_TIMEOUT, "UT", "UpstreamRequestTimeout"),
         (Self::LOCAL_RESET, "LR", "LocalReset"),
         (Self::UPSTREAM_RESET, "UR", "UpstreamRemoteReset"),
@@ -82,7 +84,6 @@ impl ResponseFlags {
         (Self::UNAUTHORIZED_EXTERNAL, "UAEX", "UnauthorizedExternalService"),
         (Self::RATE_LIMIT_SERVICE_ERROR, "RLSE", "RateLimitServiceError"),
         (Self::DOWNSTREAM_TERMINATION, "DC", "DownstreamConnectionTermination"),
-        (Self::RETRY_LIMIT, "URX", "UpstreamRetryLimitExceeded"),
         (Self::STREAM_IDLE_TIMEOUT, "SI", "StreamIdleTimeout"),
         (Self::INVALID_ENVOY_HEADERS, "IH", "InvalidEnvoyRequestHeaders"),
         (Self::DOWNSTREAM_PROTOCOL_ERROR, "DPE", "DownstreamProtocolError"),

@@ -78,7 +78,7 @@ impl Failure {
     pub(crate) const DURATION: Self = Self {
         status: StatusCode::GATEWAY_TIMEOUT,
         body: "downstream duration timeout",
-        flags: ResponseFlags::DURATION_TIMEOUT,
+        flags: ResponseFlags::NONE,
         details: "max_duration_timeout",
     };
     /// 504, or 408 while the request is still coming.
@@ -115,7 +115,7 @@ impl Failure {
     /// The failure as an answer; a gRPC client gets it as a gRPC status.
     pub(crate) fn answer<'a>(self, grpc: bool) -> Answer<'a> {
         let mut answer = local(self.status, HeaderMap::new(), Bytes::from_static(self.body.as_bytes()), grpc);
-        if grpc && self.flags == ResponseFlags::DURATION_TIMEOUT {
+        if grpc && self.details == Self::DURATION.details {
             // DEADLINE_EXCEEDED
             answer.form = Some(Form::Grpc(Some(4)));
         }

@@ -55,7 +55,6 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         return cluster_not_found(record, &exchange);
     };
     let cluster = chosen.cluster;
-    record.keep_cluster(chosen.name());
     let Some(known) = snapshot.clusters.get(chosen.name()) else {
         return cluster_not_found(record, &exchange);
     };
@@ -81,6 +80,9 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
                     Err(answer) => return answer,
                 }
             } else {
+                if asked && response.status().is_success() {
+                    record.details = Some("websocket_handshake_unsuccessful".into());
+                }
                 exchange.answered(response, deadline, cluster)
             };
             if !asked {
@@ -99,7 +101,7 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
                 return answer;
             }
             record.flags |= failure.flags;
-            record.details = Some(failure.details.into());
+            record.details = Some(record.with_cause(failure.details));
             let mut answer = failure.answer(record.grpc);
             exchange.tell_attempts(record, &mut answer.head.headers);
             exchange.tell_overflow(failure, &mut answer.head.headers);
@@ -179,6 +181,7 @@ impl<'a> Exchange<'a, '_> {
                 client: Some(client),
                 ..tries.context()
             };
+            record.attempts += 1;
             let picked = upstreams.pick(&self.serving.snapshot, chosen.name(), &context).map_err(
                 |error| match error {
                     PickError::NoHealthy => {
@@ -193,13 +196,12 @@ impl<'a> Exchange<'a, '_> {
                     },
                 },
             )?;
-            record.attempts += 1;
             record.upstream = Some(Arc::clone(picked.host()));
             let mut request = match unsent.take() {
                 Some(request) => *request,
                 None => self.request(tries.may_retry()),
             };
-            self.address(&mut request, &picked);
+            self.address(record, &mut request, &picked);
             if record.attempts > 1 {
                 self.mark_retry(record, &tries, request.headers_mut());
             }
@@ -218,7 +220,12 @@ impl<'a> Exchange<'a, '_> {
                 record.keep_failure(error);
             }
             match tries.judge(attempt, &picked, self.body.as_deref())? {
-                Attempt::Answered(response) => return Ok(response),
+                Attempt::Answered(response, exhausted) => {
+                    if exhausted {
+                        record.flags |= ResponseFlags::RETRY_LIMIT;
+                    }
+                    return Ok(response);
+                }
                 Attempt::Again(request) => unsent = request,
             }
             tokio::select! {

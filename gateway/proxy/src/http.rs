@@ -274,7 +274,7 @@ fn note_refusal(connection: &Rc<Connection>, found: Option<Refusal>) {
     settings.metrics.count_refusal(reason);
     settings.metrics.downstream_cx_protocol_error.increment();
     let mut record = Record::begin(connection, Version::HTTP_11);
-    record.keep_unread(Method::GET, None, Version::HTTP_11);
+    record.keep_unread(Method::GET, None, Version::HTTP_11, None);
     record.status = 400;
     record.flags = gateway_filter_api::ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
     record.details = Some(reason.as_str().into());

@@ -71,7 +71,7 @@ impl Followed {
         (*head, *routing) = (next, way);
         // What was counted belongs to the request that is over.
         (record.attempts, record.body) = (0, None);
-        record.keep_route(&routing.found.route.name);
+        record.keep_routing(routing);
         Some(body)
     }
 

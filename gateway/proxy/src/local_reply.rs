@@ -12,8 +12,8 @@ use crate::response_body::Payload;
 use bytes::Bytes;
 use gateway_config::{BodyFormat, LogLine};
 use gateway_filter_api::RequestHead;
-use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 
 /// Brings an own answer into its form; others stay as they are. `request` is not there where it could not be read.
 pub(crate) fn finish(answer: &mut Answer<'_>, record: &Record, request: Option<&RequestHead>) {
@@ -80,7 +80,7 @@ fn payload(body: Bytes) -> Payload {
 fn name_type(answer: &mut Answer<'_>) {
     let headers = &mut answer.head.headers;
     headers.remove(CONTENT_LENGTH);
-    if answer.payload.is_empty() {
+    if answer.payload.is_empty() || answer.head.status == StatusCode::NO_CONTENT {
         return;
     }
     headers.entry(CONTENT_TYPE).or_insert_with(|| HeaderValue::from_static("text/plain"));

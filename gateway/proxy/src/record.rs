@@ -10,12 +10,13 @@ use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
 use crate::format::{Values, write_json, write_text};
 use crate::metrics::{Measures, Outcome};
-use crate::request_body::{BodyError, BodySource};
+use crate::request_body::{BodyError, BodySource, RequestBody};
+use crate::routing::{Chosen, Routing};
 use gateway_config::{EndpointAddress, LogLine, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
-use gateway_upstream::{HostState, clock};
+use gateway_upstream::{HostState, SendError, clock};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) complete: bool,
     pub(crate) body: Option<Rc<BodySource>>,
     pub(crate) streams: Option<Rc<FilterStreams>>,
+    /// What the client is told as the request's id, where it is.
+    pub(crate) request_id: Option<HeaderValue>,
     /// What the upstream spoke.
     pub(crate) upstream_version: Option<Version>,
     /// Why an attempt got no answer, for the log.
@@ -102,6 +105,7 @@ impl Record {
             complete: false,
             body: None,
             streams: None,
+            request_id: None,
             upstream_version: None,
             upstream_failure: None,
             times: Times::default(),
@@ -120,17 +124,39 @@ impl Record {
     }
 
     /// Keeps as much of a request that could not be read as there is.
-    pub(crate) fn keep_unread(&mut self, method: http::Method, path: Option<PathAndQuery>, version: Version) {
+    pub(crate) fn keep_unread(
+        &mut self,
+        method: http::Method,
+        path: Option<PathAndQuery>,
+        version: Version,
+        headers: Option<&HeaderMap>,
+    ) {
         let settings = &self.serving.settings;
         if !settings.logs.is_empty() {
-            self.kept = Some(Kept::unread(&settings.http.access_logs, method, path, version));
+            self.kept = Some(Kept::unread(&settings.http.access_logs, (method, path, version), headers));
         }
     }
 
-    /// Keeps the name of the route that was found.
-    pub(crate) fn keep_route(&mut self, name: &str) {
+    /// Keeps the names of the route that was found and of its cluster.
+    pub(crate) fn keep_routing(&mut self, routing: &Routing<'_>) {
+        if self.kept.is_none() && self.destination.is_none() {
+            return;
+        }
+        let chosen = routing.chosen.as_ref().map(Chosen::name);
+        let cluster = chosen.filter(|name| self.serving.snapshot.clusters.get(name).is_some());
         if let Some(kept) = &mut self.kept {
-            kept.route = Some(name.into());
+            kept.route = Some((&*routing.found.route.name).into());
+            kept.cluster = cluster.map(Into::into);
+        }
+        if let Some(destination) = &mut self.destination {
+            destination.cluster = cluster.unwrap_or_default().into();
+        }
+    }
+
+    /// No cluster has to do with it.
+    pub(crate) fn keep_no_cluster(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.cluster = None;
         }
     }
 
@@ -140,21 +166,18 @@ impl Record {
         (kept.and_then(|kept| kept.route.as_deref()), kept.and_then(|kept| kept.cluster.as_deref()))
     }
 
-    /// Keeps the name of the cluster that was chosen.
-    pub(crate) fn keep_cluster(&mut self, name: &str) {
-        if let Some(kept) = &mut self.kept {
-            kept.cluster = Some(name.into());
-        }
-        if let Some(destination) = &mut self.destination {
-            destination.cluster = name.into();
-        }
-    }
-
     /// The request goes upstream like this from now on.
     pub(crate) fn keep_changes(&mut self, head: &RequestHead) {
         self.times.upstream_start = self.kept.is_some().then(|| self.start.elapsed());
         if let Some(kept) = &mut self.kept {
             kept.changed(head);
+        }
+    }
+
+    /// The host that the upstream is asked for.
+    pub(crate) fn keep_authority(&mut self, authority: &HeaderValue) {
+        if let Some(kept) = &mut self.kept {
+            kept.authority = Some(authority.clone());
         }
     }
 
@@ -167,10 +190,17 @@ impl Record {
     }
 
     /// An attempt got no answer.
-    pub(crate) fn keep_failure(&mut self, error: &dyn std::error::Error) {
+    pub(crate) fn keep_failure(&mut self, error: &SendError<RequestBody>) {
         if self.kept.is_some() {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            self.upstream_failure = Some(format!("{error}{cause}").into());
+            self.upstream_failure = error.transport_failure().map(|cause| cause.replace(' ', "_").into());
+        }
+    }
+
+    /// Why there is no answer, with what kept the connection from coming up.
+    pub(crate) fn with_cause(&self, details: &'static str) -> Cow<'static, str> {
+        match (&self.upstream_failure, details.strip_suffix("{remote_connection_failure}")) {
+            (Some(cause), Some(start)) => format!("{start}{{remote_connection_failure|{cause}}}").into(),
+            _ => details.into(),
         }
     }
 

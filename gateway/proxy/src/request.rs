@@ -57,7 +57,8 @@ pub(crate) async fn serve(
 /// Memory is short: nothing is read, nothing is sent on.
 fn overloaded<'a>(record: &mut Record, request: &Request<Incoming>) -> Answer<'a> {
     record.serving.settings.metrics.downstream_rq_overload_close.increment();
-    record.keep_unread(request.method().clone(), request.uri().path_and_query().cloned(), request.version());
+    let path = request.uri().path_and_query().cloned();
+    record.keep_unread(request.method().clone(), path, request.version(), Some(request.headers()));
     record.flags |= Failure::OVERLOAD.flags;
     record.details = Some(Failure::OVERLOAD.details.into());
     let grpc = request
@@ -77,25 +78,28 @@ async fn answer<'a>(
     offer: Option<Offer>,
 ) -> Answer<'a> {
     let settings = &*serving.settings;
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let (method, version) = (parts.method.clone(), parts.version);
     let path = if settings.logs.is_empty() { None } else { parts.uri.path_and_query().cloned() };
     let Normalised { mut head, upgrade: protocol, client } =
-        match normalise(parts, &settings.http, &record.connection) {
+        match normalise(&mut parts, &settings.http, &record.connection) {
             Ok(normalised) => normalised,
             Err(refused) => {
-                record.keep_unread(method, path, version);
+                record.keep_unread(method, path, version, Some(&parts.headers));
                 return refuse(record, refused);
             }
         };
     record.client = client;
+    if settings.http.request_id_in_answers {
+        record.request_id = head.headers.get(&respond::X_REQUEST_ID).cloned();
+    }
     record.keep_request(&head);
     let Some(table) = serving.snapshot.routes_of(&settings.http) else { return no_route(record, &head) };
     if !client.internal {
         table.settings.internal_only_headers.iter().for_each(|name| drop(head.headers.remove(name)));
     }
     let Some(mut routing) = Routing::find(table, &head, client) else { return no_route(record, &head) };
-    record.keep_route(&routing.found.route.name);
+    record.keep_routing(&routing);
     let mut upgrade = offer.and_then(|offer| offer.confirm(protocol));
     let bare = is_bare(&method) && !incoming.is_end_stream();
     // What stands behind a request for an upgrade is no request: without a tunnel the connection ends.
@@ -149,6 +153,8 @@ async fn handle<'a>(
         RequireTls::External => !routing.client.internal,
     };
     if tls_needed && !head.https {
+        record.details = Some("direct_response".into());
+        record.keep_no_cluster();
         return Handled::Done(to_https(head));
     }
     if filter::any(settings) {
@@ -157,7 +163,7 @@ async fn handle<'a>(
         record.streams = Some(Rc::clone(&streams));
         let filtered = streams.on_request(head, &mut body, settings, routing).await;
         if !std::ptr::eq(first, routing.found.route) {
-            record.keep_route(&routing.found.route.name);
+            record.keep_routing(routing);
         }
         match filtered {
             Filtered::Pass => {}
@@ -345,17 +351,16 @@ fn refuse<'a>(record: &mut Record, refused: Refused) -> Answer<'a> {
             }
         }
         Refused::UnknownClient(status) => {
-            Failure { status, ..Failure::bad_request("rejected_by_original_ip_detection") }
+            Failure { status, ..Failure::bad_request("rejecting_because_detection_failed") }
         }
         Refused::Redirect(to) => {
-            record.details = Some("path_normalization_redirect".into());
+            record.details = Some("path_normalization_failed".into());
             return match HeaderValue::from_str(to.as_str()) {
                 Ok(location) => redirect(StatusCode::TEMPORARY_REDIRECT, location, false),
                 Err(_) => Failure::bad_request("path_normalization_failed").answer(false),
             };
         }
     };
-    record.flags |= failure.flags;
     record.details = Some(failure.details.into());
     failure.answer(false)
 }

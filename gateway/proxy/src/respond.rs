@@ -13,6 +13,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, SERVER, TE, TRANSFER_ENCODING, UP
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The answer with its record; from here on the connection drives it.
@@ -35,6 +36,9 @@ pub(crate) fn respond(
     }
     if let Some(name) = &http.via {
         via::append(&mut headers, name);
+    }
+    if let Some(id) = record.request_id.take() {
+        headers.insert(X_REQUEST_ID.clone(), id);
     }
     if let Payload::Tunnel(tunnel) = payload {
         return open(*tunnel, record, version, (status, headers));

@@ -122,7 +122,7 @@ impl ResponseBody {
                 (ResponseFlags::UPSTREAM_TERMINATION, "upstream_reset_after_response_started")
             }
             AnswerError::Timeout => (ResponseFlags::UPSTREAM_TIMEOUT, "response_timeout"),
-            AnswerError::Duration => (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout"),
+            AnswerError::Duration => (ResponseFlags::default(), "max_duration_timeout"),
             AnswerError::Filter => (ResponseFlags::default(), "filter_ended_response"),
             AnswerError::Idle => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
         };

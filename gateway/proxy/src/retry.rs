@@ -31,8 +31,8 @@ pub(crate) enum Tried {
 #[allow(clippy::large_enum_variant, reason = "moved once, right after it is made")]
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// This is the answer.
-    Answered(Response<UpstreamBody<RequestBody>>),
+    /// This is the answer; whether another attempt would follow if there were one left.
+    Answered(Response<UpstreamBody<RequestBody>>, bool),
     /// Once more; with the same request where nothing of it was sent.
     Again(Option<Box<Request<RequestBody>>>),
 }
@@ -143,7 +143,7 @@ impl<'a> Tries<'a> {
                 }));
             }
         }
-        let exhausted = worth && self.retries > 0 && !self.may_retry();
+        let exhausted = worth && !self.may_retry();
         if exhausted {
             picked.state().metrics.upstream_rq_retry_limit_exceeded.add(1);
         }
@@ -153,7 +153,7 @@ impl<'a> Tries<'a> {
                 if !worth && self.retries > 0 {
                     picked.state().metrics.upstream_rq_retry_success.add(1);
                 }
-                return Ok(Attempt::Answered(response));
+                return Ok(Attempt::Answered(response, exhausted));
             }
             Tried::TimedOut => Failure { details: "upstream_per_try_timeout", ..Failure::TIMEOUT },
             Tried::Error(error) => failure(error.kind, self.retries > 0, body.and_then(BodySource::failure)),
@@ -202,7 +202,7 @@ fn is_worth_another(policy: &RetryPolicy, tried: &Tried) -> bool {
                 policy.on.intersects(any_reset.union(RetryOn::CONNECT_FAILURE))
             }
             SendErrorKind::Refused => policy.on.intersects(any_reset.union(RetryOn::REFUSED_STREAM)),
-            SendErrorKind::Reset | SendErrorKind::Protocol => {
+            SendErrorKind::Reset | SendErrorKind::RemoteReset | SendErrorKind::Protocol => {
                 policy.on.intersects(any_reset)
                     || (!error.sent && policy.on.intersects(RetryOn::RESET_BEFORE_REQUEST))
             }
@@ -243,31 +243,37 @@ fn failure(kind: SendErrorKind, retried: bool, body: Option<BodyError>) -> Failu
         (SendErrorKind::Connect, None) => unavailable(
             words!("remote connection failure"),
             ResponseFlags::UPSTREAM_FAILURE,
-            "upstream_connect_failure",
+            "upstream_reset_before_response_started{remote_connection_failure}",
         ),
         (SendErrorKind::ConnectTimeout, None) => unavailable(
             words!("connection timeout"),
             ResponseFlags::UPSTREAM_FAILURE,
-            "upstream_connect_timeout",
+            "upstream_reset_before_response_started{connection_timeout}",
         ),
         (SendErrorKind::Overflow, None) => {
-            unavailable(words!("overflow"), ResponseFlags::UPSTREAM_OVERFLOW, "overflow")
+            let details = "upstream_reset_before_response_started{overflow}";
+            unavailable(words!("overflow"), ResponseFlags::UPSTREAM_OVERFLOW, details)
         }
+        (SendErrorKind::RemoteReset, None) => unavailable(
+            words!("remote reset"),
+            ResponseFlags::UPSTREAM_RESET,
+            "upstream_reset_before_response_started{remote_reset}",
+        ),
         (SendErrorKind::Refused, None) => unavailable(
             words!("remote refused stream reset"),
             ResponseFlags::UPSTREAM_RESET,
-            "upstream_refused_stream",
+            "upstream_reset_before_response_started{remote_refused_stream_reset}",
         ),
         (SendErrorKind::Reset, None) => unavailable(
             words!("connection termination"),
             ResponseFlags::UPSTREAM_TERMINATION,
-            "upstream_reset_before_response_started",
+            "upstream_reset_before_response_started{connection_termination}",
         ),
         (SendErrorKind::Protocol, None) => Failure {
             status: StatusCode::BAD_GATEWAY,
             body: words!("protocol error"),
             flags: ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-            details: "upstream_protocol_error",
+            details: "upstream_reset_before_response_started{protocol_error}",
         },
     }
 }

@@ -195,23 +195,24 @@ impl Tunnel {
         record.tunnelled += traffic.received.get();
         let (flags, details) = match end {
             Some(TunnelEnd::Idle) => (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout"),
-            Some(TunnelEnd::Late) => (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout"),
-            Some(TunnelEnd::Broken(error)) => {
-                tracing::debug!(%error, "tunnel ended");
-                return;
-            }
+            Some(TunnelEnd::Late) => (ResponseFlags::NONE, "max_duration_timeout"),
             Some(TunnelEnd::Closed) => {
                 settings.metrics.drain_forced.increment();
-                record.complete = true;
-                return;
+                (ResponseFlags::NONE, "listener_closed")
             }
-            Some(TunnelEnd::Finished) => {
-                record.complete = true;
-                return;
+            Some(TunnelEnd::Broken(error)) => {
+                tracing::debug!(%error, "tunnel ended");
+                (ResponseFlags::NONE, "")
             }
+            Some(TunnelEnd::Finished) => (ResponseFlags::NONE, ""),
+            // The client went before its answer was out.
             None => return,
         };
+        // A tunnel has no end that could be missing.
+        record.complete = true;
         record.flags |= flags;
-        record.details = Some(details.into());
+        if !details.is_empty() {
+            record.details = Some(details.into());
+        }
     }
 }

@@ -29,8 +29,10 @@ pub enum SendErrorKind {
     Overflow,
     /// The peer refused the stream without handling it.
     Refused,
-    /// The connection or stream ended before an answer.
+    /// The connection ended before an answer.
     Reset,
+    /// The peer reset the stream before an answer.
+    RemoteReset,
     /// The answer is not HTTP.
     Protocol,
     /// The request's own body failed (the client went away) or the request cannot be sent.
@@ -45,6 +47,7 @@ impl fmt::Display for SendErrorKind {
             Self::Overflow => "overflow",
             Self::Refused => "refused stream",
             Self::Reset => "connection closed before an answer",
+            Self::RemoteReset => "stream reset before an answer",
             Self::Protocol => "upstream protocol error",
             Self::Request => "request failed",
         })
@@ -79,6 +82,23 @@ impl<B> fmt::Debug for SendError<B> {
             .field("sent", &self.sent)
             .field("source", &self.source)
             .finish_non_exhaustive()
+    }
+}
+
+impl<B> SendError<B> {
+    /// What kept a connection from coming up, in Envoy's words where it has any (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`); none where one was there.
+    #[must_use]
+    pub fn transport_failure(&self) -> Option<String> {
+        let system = |error: &std::io::Error| {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        };
+        Some(match self.source.as_deref()?.downcast_ref::<ConnectError>()? {
+            ConnectError::Tcp(error) => format!("delayed connect error: {}", system(error)),
+            ConnectError::Tls(error) => format!("TLS error: {}", system(error)),
+            ConnectError::Timeout | ConnectError::Overflow | ConnectError::Closed => return None,
+            error => error.to_string(),
+        })
     }
 }
 

@@ -213,8 +213,11 @@ fn failure<B>(error: Option<hyper::Error>, unsent: Option<Request<B>>) -> SendEr
         reason == Some(h2::Reason::REFUSED_STREAM)
             || (h2.is_go_away() && h2.is_remote() && reason == Some(h2::Reason::NO_ERROR))
     });
+    let reset = stream_error(&error).is_some_and(|h2| h2.is_reset() && h2.is_remote());
     let kind = if refused {
         SendErrorKind::Refused
+    } else if reset {
+        SendErrorKind::RemoteReset
     } else if error.is_user() || error.is_body_write_aborted() {
         SendErrorKind::Request
     } else if error.is_parse() {

@@ -11,20 +11,24 @@ use std::path::Path;
 
 type Lines = BTreeMap<String, Vec<Vec<String>>>;
 
+/// What was asked by mark, and whether both answered it alike.
+pub(crate) type Asked = BTreeMap<String, (String, bool)>;
+
 /// Differences of two logs, field by field; lines are found by the request's mark. Lines of requests without one are left out,
-/// as are those of repeated requests.
-pub(crate) fn compare(ours: &Path, envoy: &Path) -> anyhow::Result<(usize, Vec<Difference>)> {
+/// as are those of repeated requests, and those of requests that were answered differently: that is told already.
+pub(crate) fn compare(ours: &Path, envoy: &Path, asked: &Asked) -> anyhow::Result<(usize, Vec<Difference>)> {
     let (ours, envoy) = (read(ours)?, read(envoy)?);
     let mut differences = Vec::new();
     let marks: std::collections::BTreeSet<&String> = ours.keys().chain(envoy.keys()).collect();
     for mark in &marks {
+        let Some((ask, true)) = asked.get(*mark) else { continue };
         let empty = Vec::new();
         let (a, b) = (ours.get(*mark).unwrap_or(&empty), envoy.get(*mark).unwrap_or(&empty));
         let mut differs = |field: &str, ours: String, envoy: String| {
             let configuration = mark.split('#').next().unwrap_or_default().to_owned();
             differences.push(Difference {
                 configuration,
-                request: format!("[{mark}]"),
+                request: format!("{ask} [{mark}]"),
                 field: format!("log.{field}"),
                 ours,
                 envoy,

@@ -41,6 +41,8 @@ pub(crate) struct Sides<'a> {
 pub(crate) struct Outcome {
     pub(crate) requests: usize,
     pub(crate) differences: Vec<Difference>,
+    /// By mark, what was asked and whether both answered it alike.
+    pub(crate) asked: BTreeMap<String, (String, bool)>,
 }
 
 /// Asks both everything that a case asks.
@@ -62,6 +64,8 @@ pub(crate) async fn run(case: &Case, sides: &Sides<'_>) -> Outcome {
         let mut fields = Fields::default();
         answer(&mut fields, &answers);
         upstream(&mut fields, &seen, case.names_hosts());
+        let alike = fields.are_alike();
+        outcome.asked.insert(mark.clone(), (describe(ask), alike));
         let differing = fields.causes();
         outcome.differences.extend(differing.into_iter().map(|(field, [ours, envoy])| Difference {
             configuration: case.name.clone(),
@@ -97,6 +101,12 @@ impl Fields {
 }
 
 impl Fields {
+    /// Whether both answered with the same status after as many attempts.
+    fn are_alike(&self) -> bool {
+        let same = |field: &str| self.0.get(field).is_none_or(|[ours, envoy]| ours == envoy);
+        ["response.status", "response.error", "upstream.attempts"].into_iter().all(same)
+    }
+
     /// What differs, without what follows from it: of another status or number of attempts nothing else can be alike.
     fn causes(self) -> Vec<(String, [String; 2])> {
         let differs = |field: &str| self.0.get(field).is_some_and(|[ours, envoy]| ours != envoy);

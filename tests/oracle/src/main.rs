@@ -143,15 +143,16 @@ async fn compare_all(cases: &[Case], options: &Options) -> anyhow::Result<(usize
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut requests = 0;
+    let (mut requests, mut asked) = (0, access_log::Asked::new());
     for outcome in outcomes {
         let outcome = outcome?;
         requests += outcome.requests;
         differences.extend(outcome.differences);
+        asked.extend(outcome.asked);
     }
     // Both write their logs behind.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (lines, logged) = access_log::compare(&ours.log, &envoy.log)?;
+    let (lines, logged) = access_log::compare(&ours.log, &envoy.log, &asked)?;
     println!("{lines} requests with access log lines");
     differences.extend(logged);
     if cases.iter().any(|case| case.name == "admin") {

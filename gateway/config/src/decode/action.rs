@@ -123,7 +123,7 @@ fn stream_duration(
 }
 
 /// What the upstream is told about the time that it has.
-fn expected(timeout: Option<Duration>, retry: Option<&RetryPolicy>) -> Option<HeaderValue> {
+pub(crate) fn expected(timeout: Option<Duration>, retry: Option<&RetryPolicy>) -> Option<HeaderValue> {
     let per_try = retry.and_then(|retry| retry.per_try_timeout);
     expected_timeout(timeout, per_try)
         .map(|time| HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))

@@ -3,7 +3,7 @@
 
 //! Decodes route tables, virtual hosts and routes.
 
-use crate::decode::action::{forward, mirrors};
+use crate::decode::action::{expected, forward, mirrors};
 use crate::decode::filter_settings::{folded, settings};
 use crate::decode::headers::mutations;
 use crate::decode::rate_limit::rules;
@@ -165,6 +165,7 @@ fn route(scope: &mut Scope, route: pb::Route, inherited: &Inherited) -> Result<R
             let mut forward = scope.at("route", |scope| forward(scope, action, template.as_deref()))?;
             if forward.retry.is_none() {
                 forward.retry.clone_from(&inherited.retry);
+                forward.expected_timeout = expected(forward.timeout, forward.retry.as_ref());
             }
             if forward.mirrors.is_empty() {
                 forward.mirrors.clone_from(&inherited.mirrors);

@@ -6,6 +6,7 @@
 use crate::format::Headers;
 use gateway_config::{AccessLogs, HeaderSource};
 use gateway_filter_api::RequestHead;
+use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use std::net::IpAddr;
@@ -22,10 +23,8 @@ pub(crate) struct Kept {
     pub(crate) cluster: Option<Box<str>>,
     method: Method,
     https: bool,
-    authority: Option<HeaderValue>,
+    pub(crate) authority: Option<HeaderValue>,
     path: Option<PathAndQuery>,
-    /// The client's path, where the upstream's is another.
-    original_path: Option<PathAndQuery>,
     version: Version,
     request: Values,
     response: Values,
@@ -34,8 +33,6 @@ pub(crate) struct Kept {
 
 /// Values in the order of the names that logs read.
 type Values = Box<[Option<HeaderValue>]>;
-
-static ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
 fn collect(names: &[HeaderName], headers: &HeaderMap) -> Values {
     names.iter().map(|name| headers.get(name).cloned()).collect()
@@ -62,11 +59,15 @@ impl Kept {
     /// A request that could not be read.
     pub(crate) fn unread(
         logs: &Arc<AccessLogs>,
-        method: Method,
-        path: Option<PathAndQuery>,
-        version: Version,
+        (method, path, version): (Method, Option<PathAndQuery>, Version),
+        headers: Option<&HeaderMap>,
     ) -> Box<Self> {
-        Box::new(Self { path, ..Self::empty(logs, method, version) })
+        let mut kept = Box::new(Self { path, ..Self::empty(logs, method, version) });
+        if let Some(headers) = headers {
+            kept.authority = headers.get(HOST).cloned();
+            kept.request = collect(&logs.request_headers, headers);
+        }
+        kept
     }
 
     fn empty(logs: &Arc<AccessLogs>, method: Method, version: Version) -> Self {
@@ -80,7 +81,6 @@ impl Kept {
             https: false,
             authority: None,
             path: None,
-            original_path: None,
             version,
             request: Box::default(),
             response: Box::default(),
@@ -90,9 +90,8 @@ impl Kept {
 
     /// The request as it goes upstream: like Envoy's, logs show headers after their changes.
     pub(crate) fn changed(&mut self, head: &RequestHead) {
-        if head.method != Method::CONNECT && self.path.as_ref() != Some(&head.path) {
-            let before = self.path.replace(head.path.clone());
-            self.original_path = self.original_path.take().or(before);
+        if head.method != Method::CONNECT {
+            self.path = Some(head.path.clone());
         }
         self.authority = Some(head.authority.clone());
         self.request = collect(&self.logs.request_headers, &head.headers);
@@ -116,11 +115,7 @@ impl Headers for Kept {
             HeaderSource::Path => self.path.as_ref().map(|path| path.as_str().as_bytes()),
             HeaderSource::Authority => self.authority.as_ref().map(HeaderValue::as_bytes),
             HeaderSource::Scheme => Some(if self.https { b"https" } else { b"http" }),
-            HeaderSource::Header(name) => {
-                let found = find(&self.logs.request_headers, &self.request, name);
-                let original = || self.original_path.as_ref().map(|path| path.as_str().as_bytes());
-                found.or_else(|| if *name == ORIGINAL_PATH { original() } else { None })
-            }
+            HeaderSource::Header(name) => find(&self.logs.request_headers, &self.request, name),
         }
     }
 

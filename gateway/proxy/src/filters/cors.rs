@@ -37,6 +37,7 @@ impl Cors {
             (ACCESS_CONTROL_ALLOW_METHODS, &self.policy.allow_methods),
             (ACCESS_CONTROL_ALLOW_HEADERS, &self.policy.allow_headers),
             (ACCESS_CONTROL_MAX_AGE, &self.policy.max_age),
+            (ACCESS_CONTROL_EXPOSE_HEADERS, &self.policy.expose_headers),
         ];
         for (name, value) in optional {
             if let Some(value) = value {

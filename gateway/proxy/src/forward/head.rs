@@ -70,7 +70,10 @@ impl Exchange<'_, '_> {
         };
         if let Some(host) = host.filter(|host| gateway_filter_api::is_authority(host.as_bytes())) {
             let before = std::mem::replace(&mut self.head.authority, host);
-            tell_host(&mut self.head.headers, before, self.forward.append_forwarded_host, discreet);
+            // What one cluster of several wants is told to nobody (as in Envoy).
+            if cluster.host_rewrite.is_none() {
+                tell_host(&mut self.head.headers, before, self.forward.append_forwarded_host, discreet);
+            }
         }
         if let Some(changed) = self
             .forward
@@ -133,7 +136,12 @@ impl Exchange<'_, '_> {
     }
 
     /// The authority of one attempt, where it is the endpoint's name.
-    pub(super) fn address(&self, request: &mut Request<RequestBody>, picked: &Picked<RequestBody>) {
+    pub(super) fn address(
+        &self,
+        record: &mut Record,
+        request: &mut Request<RequestBody>,
+        picked: &Picked<RequestBody>,
+    ) {
         if matches!(self.forward.host_rewrite, Some(HostRewrite::FromEndpoint))
             && let Some(host) = picked.hostname().and_then(|name| HeaderValue::from_str(name).ok())
         {
@@ -142,6 +150,7 @@ impl Exchange<'_, '_> {
                 let append = self.forward.append_forwarded_host;
                 tell_host(request.headers_mut(), before, append, self.is_discreet());
             }
+            record.keep_authority(&host);
             request.headers_mut().insert(HOST, host);
         }
     }
