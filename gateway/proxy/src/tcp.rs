@@ -48,17 +48,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: Rc<Worker>,
     listener: Rc<ListenerState>,
     proxy: Arc<TcpProxy>,
-    stream: S,
+    mut stream: S,
     info: ConnectionInfo,
 ) {
     let counters = Counters::new(worker.metrics(), &proxy.stat_prefix);
     counters.total.increment();
-    let Some(upstream) = connect(&worker, &proxy, &counters, &info).await else { return };
+    let Some(mut upstream) = connect(&worker, &proxy, &counters, &info).await else { return };
     let meters = Meters { received: &counters.received, sent: &counters.sent };
     let end = proxy.max_duration.map(|duration| Instant::now() + duration);
     let limits = TunnelLimits { idle: proxy.idle_timeout, end };
     let traffic = Traffic::default();
-    match tunnel::pass((stream, upstream), (&traffic, Some(meters)), limits, &listener).await {
+    match tunnel::pass((&mut stream, &mut upstream), (&traffic, Some(meters)), limits, &listener).await {
         TunnelEnd::Idle => counters.idle_timeout.increment(),
         TunnelEnd::Late => counters.max_duration.increment(),
         TunnelEnd::Broken(error) => tracing::debug!(%error, "connection ended"),

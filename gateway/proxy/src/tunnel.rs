@@ -60,9 +60,9 @@ pub(crate) struct Meters<'a> {
     pub(crate) sent: &'a Counter,
 }
 
-/// Passes bytes both ways until the tunnel ends.
+/// Passes bytes both ways until the tunnel ends. The sides stay open: who asks counts first, then lets go.
 pub(crate) async fn pass<C, U>(
-    (client, mut upstream): (C, U),
+    (client, upstream): (&mut C, &mut U),
     (traffic, meters): (&Traffic, Option<Meters<'_>>),
     limits: TunnelLimits,
     listener: &Rc<ListenerState>,
@@ -72,7 +72,7 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let mut client = Counted { inner: client, traffic, meters };
-    let both = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+    let both = copy_bidirectional_with_sizes(&mut client, upstream, BUFFER, BUFFER);
     let late = async {
         match limits.end {
             Some(end) => sleep_until(end).await,

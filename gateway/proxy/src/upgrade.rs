@@ -182,7 +182,8 @@ impl Tunnel {
         let listener = Rc::clone(record.connection.listener());
         let end = match (self.client.await, self.upstream.open().await) {
             (Ok(client), Ok(upstream)) => {
-                let sides = (TokioIo::new(client), upstream);
+                let (mut client, mut upstream) = (TokioIo::new(client), upstream);
+                let sides = (&mut client, &mut upstream);
                 Some(tunnel::pass(sides, (&traffic, None), self.limits, &listener).await)
             }
             (Err(error), _) | (_, Err(error)) => {
