@@ -77,7 +77,11 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
             let mut answer = if exchange.is_switch(&response) {
                 match exchange.switch(record, response, (&deadline, cluster)) {
                     Ok(answer) => answer,
-                    Err(answer) => return answer,
+                    Err(failure) => {
+                        record.flags |= failure.flags;
+                        record.details = Some(failure.details.into());
+                        return failure.answer(record.grpc);
+                    }
                 }
             } else {
                 if asked && response.status().is_success() {
@@ -307,24 +311,23 @@ impl<'a> Exchange<'a, '_> {
     /// From here on bytes pass both ways.
     ///
     /// # Errors
-    /// The answer where they must not.
+    /// The failure to answer with where they must not.
     fn switch(
         &mut self,
-        record: &mut Record,
+        record: &Record,
         response: Response<UpstreamBody<RequestBody>>,
         (deadline, cluster): (&Deadline, &'a WeightedCluster),
-    ) -> Result<Answer<'a>, Answer<'a>> {
+    ) -> Result<Answer<'a>, Failure> {
         let Some(upgrade) = self.upgrade.take() else {
-            record.flags |= ResponseFlags::UPSTREAM_PROTOCOL_ERROR;
-            record.details = Some("upgrade_not_asked_for".into());
-            let failure =
-                Failure { status: StatusCode::BAD_GATEWAY, ..Failure::bad_request("upgrade_not_asked_for") };
-            return Err(failure.answer(record.grpc));
+            return Err(Failure {
+                status: StatusCode::BAD_GATEWAY,
+                flags: ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                ..Failure::bad_request("upgrade_not_asked_for")
+            });
         };
         if self.head.version != Version::HTTP_2 && record.connection.stream().refusal().is_some() {
             // The client sent something behind its request that was no request: it must not become part of the tunnel.
-            record.flags |= ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
-            return Err(Failure::bad_request("data_before_upgrade").answer(false));
+            return Err(Failure::bad_request("data_before_upgrade"));
         }
         let idle = self.forward.idle_timeout.or(self.serving.settings.http.timeouts.stream_idle);
         let limits = TunnelLimits { idle: idle.filter(|limit| !limit.is_zero()), end: deadline.stream_end() };

@@ -89,6 +89,15 @@ pub(crate) fn cluster(scope: &mut Scope, message: pb::Cluster) -> Result<Cluster
     if health_checks.len() > 1 {
         return Err(scope.field_fault("health_checks", "only one is supported, as in Envoy"));
     }
+    let hashing = common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    if hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing)
+        && matches!(discovery, Discovery::Static(_) | Discovery::LogicalDns(..))
+    {
+        return Err(scope.field_fault(
+            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing",
+            "needs a cluster of type EDS or STRICT_DNS, whose endpoints have names of their own",
+        ));
+    }
     let balancing = load_balancing::Parts {
         policy: lb_policy,
         config: lb_config,

@@ -9,7 +9,12 @@ use crate::resources::{
 };
 use crate::{any as packed, put};
 use gateway_config::{ConfigStore, Update};
+use gateway_xds_api::pb::envoy::config::cluster::v3::cluster::common_lb_config::ConsistentHashingLbConfig;
+use gateway_xds_api::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType,
+};
 use gateway_xds_api::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use gateway_xds_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use gateway_xds_api::pb::envoy::config::listener::v3::Listener as ListenerMessage;
 use gateway_xds_api::pb::envoy::config::route::v3::{
     Route, VirtualHost, WeightedCluster, route, route_action,
@@ -119,6 +124,14 @@ fn other_resources_name_the_field() {
     original.cluster_discovery_type = None;
     original.load_assignment = None;
     original.lb_policy = 6;
+    let mut by_name = cluster_message("c");
+    by_name.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32));
+    by_name.eds_cluster_config = None;
+    by_name.load_assignment =
+        Some(ClusterLoadAssignment { cluster_name: "c".to_owned(), ..Default::default() });
+    let hashing = ConsistentHashingLbConfig { use_hostname_for_hashing: true, ..Default::default() };
+    by_name.common_lb_config =
+        Some(CommonLbConfig { consistent_hashing_lb_config: Some(hashing), ..Default::default() });
     let unaddressed = ListenerMessage {
         name: "l".to_owned(),
         address: socket("localhost", 80),
@@ -126,6 +139,10 @@ fn other_resources_name_the_field() {
         ..Default::default()
     };
     for (message, expected) in [
+        (
+            rejection(ResourceType::Cluster, pack(ResourceType::Cluster, "c", &by_name, "")),
+            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: needs a cluster",
+        ),
         (rejection(ResourceType::Listener, listener("l", Vec::new())), "filter_chains: is empty"),
         (
             rejection(ResourceType::Listener, listener("l", vec![plain(), plain()])),
