@@ -63,6 +63,9 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
         policies => Affinity::of(policies, exchange.head, record.connection.info()),
     };
     let limits = exchange.limits(record);
+    if let Some(upgrade) = &mut exchange.upgrade {
+        upgrade.shake_hands(exchange.head);
+    }
     exchange.change_head(record, chosen, known.protocol);
     record.keep_changes(exchange.head);
     for copy in mirrors(exchange.forward, exchange.table) {
@@ -328,6 +331,13 @@ impl<'a> Exchange<'a, '_> {
         if self.head.version != Version::HTTP_2 && record.connection.stream().refusal().is_some() {
             // The client sent something behind its request that was no request: it must not become part of the tunnel.
             return Err(Failure::bad_request("data_before_upgrade"));
+        }
+        if !upgrade.is_answered_by(&response) {
+            return Err(Failure {
+                status: StatusCode::BAD_GATEWAY,
+                flags: ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                ..Failure::bad_request("websocket_accept_mismatch")
+            });
         }
         let idle = self.forward.idle_timeout.or(self.serving.settings.http.timeouts.stream_idle);
         let limits = TunnelLimits { idle: idle.filter(|limit| !limit.is_zero()), end: deadline.stream_end() };

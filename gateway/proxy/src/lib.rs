@@ -77,6 +77,7 @@ mod tunnel;
 mod upgrade;
 mod via;
 mod watchdog;
+mod websocket;
 mod worker;
 
 pub use error::{BindFailure, InstallError, NotReady, StartError};

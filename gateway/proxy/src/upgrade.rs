@@ -9,8 +9,9 @@ use crate::http_settings::HttpSettings;
 use crate::record::Record;
 use crate::request_body::RequestBody;
 use crate::tunnel::{self, Traffic, TunnelEnd, TunnelLimits};
+use crate::websocket::Handshake;
 use gateway_config::{Forward, UpgradeRule};
-use gateway_filter_api::ResponseFlags;
+use gateway_filter_api::{RequestHead, ResponseFlags};
 use gateway_upstream::{Switch, UpstreamBody, UpstreamTunnel};
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -52,6 +53,7 @@ pub(crate) struct Offer {
 pub(crate) struct Upgrade {
     client: OnUpgrade,
     wish: Wish,
+    websocket: Option<Handshake>,
 }
 
 impl Offer {
@@ -77,7 +79,7 @@ impl Offer {
     /// The request for an upgrade, where it is one; `protocol` is what `Upgrade` and `Connection` say together.
     pub(crate) fn confirm(self, protocol: Option<HeaderValue>) -> Option<Upgrade> {
         let wish = self.wish.or_else(|| protocol.map(Wish::Protocol))?;
-        Some(Upgrade { client: self.client, wish })
+        Some(Upgrade { client: self.client, wish, websocket: None })
     }
 }
 
@@ -94,6 +96,19 @@ impl Upgrade {
 
     fn is_meant(&self, rule: &UpgradeRule) -> bool {
         rule.protocol.as_bytes().eq_ignore_ascii_case(self.wish.name())
+    }
+
+    /// Looks after WebSocket's own handshake, which HTTP/2 does without.
+    pub(crate) fn shake_hands(&mut self, head: &mut RequestHead) {
+        if self.wish.name().eq_ignore_ascii_case(b"websocket") {
+            self.websocket = Handshake::of(&mut head.headers, head.version == Version::HTTP_2);
+        }
+    }
+
+    /// Whether an answer that grants the wish is one to this request.
+    pub(crate) fn is_answered_by<B>(&self, response: &Response<B>) -> bool {
+        response.version() == Version::HTTP_2
+            || self.websocket.as_ref().is_none_or(|websocket| websocket.is_answered_by(response.headers()))
     }
 
     /// What the upstream is asked for; none where CONNECT goes on as it is.
@@ -130,7 +145,8 @@ impl Upgrade {
             Wish::Protocol(_) => StatusCode::SWITCHING_PROTOCOLS,
             Wish::Connect => parts.status,
         };
-        (status, parts.headers, Box::new(Tunnel { client: self.client, wish: self.wish, upstream, limits }))
+        let Self { client, wish, websocket } = self;
+        (status, parts.headers, Box::new(Tunnel { client, wish, websocket, upstream, limits }))
     }
 }
 
@@ -138,6 +154,7 @@ impl Upgrade {
 pub(crate) struct Tunnel {
     client: OnUpgrade,
     wish: Wish,
+    websocket: Option<Handshake>,
     upstream: UpstreamTunnel<RequestBody>,
     limits: TunnelLimits,
 }
@@ -153,6 +170,9 @@ impl Tunnel {
     pub(crate) fn dress(&self, status: StatusCode, headers: &mut HeaderMap, version: Version) -> StatusCode {
         // RFC 9110, 9.3.6 and 15.2: neither has a body.
         headers.remove(CONTENT_LENGTH);
+        if let Some(websocket) = &self.websocket {
+            websocket.answer(headers);
+        }
         match &self.wish {
             Wish::Connect => status,
             Wish::Protocol(_) if version == Version::HTTP_2 => StatusCode::OK,
