@@ -223,6 +223,7 @@ fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &
         bind: bind.into_iter().collect(),
         drain: DrainOptions { accept_for: LONGEST_GRACE.min(deadline / 3), ..DrainOptions::default() },
         node_cluster: bootstrap.node_cluster().to_owned(),
+        node_id: bootstrap.node_id(),
         plugins: Some(Arc::new(host.clone())),
         istio: bootstrap.istio_metrics.then(|| Arc::new(source::istio(bootstrap))),
         ..ProxyOptions::default()

@@ -42,6 +42,8 @@ pub struct HttpConnectionManager {
     pub forwarding: Forwarding,
     /// Whom to believe about the client's address.
     pub clients: Clients,
+    /// Upstreams are told which gateway asks (`add_user_agent`).
+    pub tells_node: bool,
     /// Answers tell `x-request-id`.
     pub request_id_in_answers: bool,
     /// Appended to `via` of requests and answers.

@@ -68,12 +68,14 @@ pub(crate) async fn forward<'a>(record: &mut Record, mut exchange: Exchange<'a, 
     }
     exchange.change_head(record, chosen, known.protocol);
     record.keep_changes(exchange.head);
-    for copy in mirrors(exchange.forward, exchange.table) {
-        mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
+    // A request for a tunnel has no copies, and no end from which the upstream's time could count.
+    let asked = exchange.upgrade.is_some();
+    if !asked {
+        for copy in mirrors(exchange.forward, exchange.table) {
+            mirror::send(copy, exchange.head, exchange.body.as_ref(), record);
+        }
     }
     let mut deadline = Deadline::new(limits, exchange.body.clone());
-    // A request for a tunnel has no end from which the upstream's time could count.
-    let asked = exchange.upgrade.is_some();
     match exchange.run(record, (chosen, affinity.hash), &mut deadline).await {
         Ok(response) => {
             record.upstream_answered(response.version());

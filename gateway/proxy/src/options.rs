@@ -26,8 +26,10 @@ pub struct ProxyOptions {
     pub drain: DrainOptions,
     /// Limits that hold where the configuration sets none.
     pub limits: Limits,
-    /// The cluster that the gateway says it belongs to (`node.cluster`), told in answers to health checks.
+    /// The cluster that the gateway says it belongs to (`node.cluster`), told in answers to health checks, and to upstreams where asked.
     pub node_cluster: String,
+    /// Its own name (`node.id`), told to upstreams where asked.
+    pub node_id: String,
     /// Makes plugins; none: listeners with plugins are refused.
     pub plugins: Option<Arc<dyn FilterProvider<WasmFilter>>>,
     /// Who the gateway is in Istio's metrics; none: there are none.

@@ -37,14 +37,14 @@ pub(crate) fn connection_manager(
         use {
             codec_type, stat_prefix, http_filters, common_http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
             max_request_headers_kb, stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout, access_log, use_remote_address,
-            xff_num_trusted_hops, skip_xff_append, generate_request_id, preserve_external_request_id, always_set_request_id_in_response, upgrade_configs, normalize_path, merge_slashes,
+            xff_num_trusted_hops, skip_xff_append, generate_request_id, preserve_external_request_id, always_set_request_id_in_response, add_user_agent, upgrade_configs, normalize_path, merge_slashes,
             path_with_escaped_slashes_action, strip_matching_host_port, route_specifier, strip_port_mode, http_protocol_options,
             forward_client_cert_details, set_current_client_cert_details, via, strip_trailing_host_dot, append_x_forwarded_port,
             scheme_header_transformation, original_ip_detection_extensions, internal_address_config,
             local_reply_config,
         }
         warn {
-            add_user_agent, tracing, http3_protocol_options, access_log_options,
+            tracing, http3_protocol_options, access_log_options,
             early_header_mutation_extensions, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             request_id_extension, path_normalization_options, proxy_status_config,
             typed_header_validation_config, append_local_overload, access_log_flush_interval, forward_proto_config,
@@ -116,6 +116,7 @@ pub(crate) fn connection_manager(
             (edge, xff_num_trusted_hops),
         )?,
         request_id_in_answers: always_set_request_id_in_response,
+        tells_node: truth(add_user_agent, false),
         via: header_value(scope, "via", via)?,
         forwarding: Forwarding {
             use_remote_address: edge,

@@ -68,7 +68,6 @@ impl HttpFilter for CheckKey {
         };
         let credentials = self.setting(|all| &all.credentials, |credentials| !credentials.is_empty());
         let Some(client) = credentials.get(&*key) else {
-            // Envoy's own spelling, which people search logs for.
             return self.refuse(StatusCode::UNAUTHORIZED, FAILED, "unknown_api_key");
         };
         let allowed = self.route.as_ref().and_then(|route| route.allowed_clients.as_ref());

@@ -8,7 +8,7 @@ use crate::client_address::{Client, learn};
 use crate::connection::Connection;
 use crate::via;
 use gateway_config::{Forwarding, HttpConnectionManager, Underscores};
-use http::header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::RngExt;
 
@@ -18,6 +18,8 @@ static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port"
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 static X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+static DOWNSTREAM_CLUSTER: HeaderName = HeaderName::from_static("x-envoy-downstream-service-cluster");
+static DOWNSTREAM_NODE: HeaderName = HeaderName::from_static("x-envoy-downstream-service-node");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -174,6 +176,9 @@ pub(super) fn trust(
             if client.address == peer { connection.remote_ip().clone() } else { address_value(client) };
         headers.insert(X_ENVOY_EXTERNAL_ADDRESS.clone(), told);
     }
+    if http.tells_node {
+        tell_node(headers, connection);
+    }
     if let Some(name) = &http.via {
         via::append(headers, name);
     }
@@ -182,6 +187,20 @@ pub(super) fn trust(
         headers.insert(X_REQUEST_ID.clone(), request_id());
     }
     Ok(Trusted { https, client })
+}
+
+/// Tells the upstream which gateway asks, in Envoy's headers; a client that names itself keeps its name.
+fn tell_node(headers: &mut HeaderMap, connection: &Connection) {
+    let options = &connection.worker().shared().options;
+    let told = |name: &str| HeaderValue::from_str(name).ok().filter(|name| !name.is_empty());
+    let Some(cluster) = told(&options.node_cluster) else { return };
+    if headers.get(USER_AGENT).is_none_or(HeaderValue::is_empty) {
+        headers.insert(USER_AGENT, cluster.clone());
+    }
+    headers.insert(DOWNSTREAM_CLUSTER.clone(), cluster);
+    if let Some(node) = told(&options.node_id) {
+        headers.insert(DOWNSTREAM_NODE.clone(), node);
+    }
 }
 
 /// Tells the scheme; gives back whether it is https.
