@@ -25,6 +25,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+/// Bytes of a request or an answer that one HTTP/1 connection holds; heads may need more.
+const BUFFER: usize = 128 << 10;
+
 /// Serves HTTP/1. Between requests that are far apart, the connection is held without hyper and its buffers.
 pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Rc<Connection>,
@@ -33,7 +36,8 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
     let settings = connection.settings();
     settings.metrics.downstream_cx_http1_total.increment();
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_header_size(settings.http.limits.max_headers_bytes as usize);
+    let head = settings.http.limits.max_headers_bytes as usize;
+    builder.header_read_timeout(None).max_header_size(head).max_buf_size(BUFFER.max(head));
     if settings.http.limits.max_headers != 100 {
         // hyper parses its default of 100 on the stack.
         builder.max_headers(settings.http.limits.max_headers as usize);

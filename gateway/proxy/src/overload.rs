@@ -11,8 +11,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-/// Time between two looks at the memory.
+/// Time between two looks at the memory, and where it is nearly used up.
 const LOOK: Duration = Duration::from_millis(100);
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+/// From where on it is looked at closely, percent of the budget.
+const CLOSE: u64 = 75;
 /// A step is taken back once memory is this much below its mark, percent: a mark is not crossed with every look.
 const BACK: u64 = 2;
 
@@ -76,8 +79,9 @@ impl Memory {
         let Some(budget) = self.budget else { return Ok(()) };
         let memory = Arc::downgrade(self);
         std::thread::Builder::new().name("memory".into()).spawn(move || {
-            while look(&memory, budget, &workers) {
-                std::thread::sleep(LOOK);
+            while let Some(used) = look(&memory, budget, &workers) {
+                let close = used.saturating_mul(100) / budget >= CLOSE;
+                std::thread::sleep(if close { CLOSE_LOOK } else { LOOK });
             }
         })?;
         Ok(())
@@ -122,10 +126,10 @@ impl Memory {
     }
 }
 
-/// Looks once; false where nobody wants to know any more.
-fn look(memory: &Weak<Memory>, budget: u64, workers: &[WeakUnboundedSender<Command>]) -> bool {
-    let Some(memory) = memory.upgrade() else { return false };
-    let Some(used) = resident() else { return true };
+/// Looks once, and tells what is used; none where nobody wants to know any more.
+fn look(memory: &Weak<Memory>, budget: u64, workers: &[WeakUnboundedSender<Command>]) -> Option<u64> {
+    let memory = memory.upgrade()?;
+    let Some(used) = resident() else { return Some(0) };
     if let Some(pressure) = memory.note(used, budget) {
         if pressure == Pressure::None {
             tracing::info!(used, budget, "memory is no longer short");
@@ -137,7 +141,7 @@ fn look(memory: &Weak<Memory>, budget: u64, workers: &[WeakUnboundedSender<Comma
             drop(worker.send(Command::Press(pressure)));
         }
     }
-    true
+    Some(used)
 }
 
 /// Memory of the process that is in use, bytes.

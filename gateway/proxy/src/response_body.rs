@@ -7,6 +7,7 @@ use crate::answer::Answer;
 use crate::deadline::Over;
 use crate::filter::{BodyRun, Direction, FilterStreams};
 use crate::idle::IdleTimer;
+use crate::overload::Pressure;
 use crate::record::Record;
 use crate::request_body::RequestBody;
 use crate::stream_task;
@@ -22,7 +23,8 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::time::Sleep;
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
 
 /// Why an answer was cut off; the client sees a reset, never a complete body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,18 +104,23 @@ pub(crate) struct ResponseBody {
     payload: Payload,
     /// None where a tunnel has it.
     record: Option<Box<Record>>,
+    /// The next look at whether there is memory again.
+    held: Option<Pin<Box<Sleep>>>,
 }
+
+/// Time between two looks at whether an answer that is held back may go on.
+const HELD: Duration = Duration::from_millis(50);
 
 impl ResponseBody {
     /// `bodiless`: the protocol allows no body here (HEAD, 204, 304), so the head is all.
     pub(crate) fn new(payload: Payload, mut record: Box<Record>, bodiless: bool) -> Self {
         record.complete = bodiless || payload_ended(&payload);
-        Self { payload, record: Some(record) }
+        Self { payload, record: Some(record), held: None }
     }
 
     /// Nothing, and the request goes on.
     pub(crate) fn none() -> Self {
-        Self { payload: Payload::Empty, record: None }
+        Self { payload: Payload::Empty, record: None, held: None }
     }
 
     fn cut(&mut self, error: AnswerError) -> AnswerError {
@@ -132,6 +139,13 @@ impl ResponseBody {
         }
         self.payload = Payload::Empty;
         error
+    }
+
+    /// Memory is short and the client does not take what is there already: no more is asked of the upstream.
+    fn is_held_back(&self) -> bool {
+        let Some(record) = &self.record else { return false };
+        record.connection.worker().pressure() >= Pressure::NoRequests
+            && record.connection.stream().write_blocked_since().is_some()
     }
 
     fn passed(&mut self, frame: &Frame<Bytes>) {
@@ -300,6 +314,14 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let this = &mut *self;
+        while this.is_held_back() {
+            let look = this.held.get_or_insert_with(|| Box::pin(sleep(HELD)));
+            if look.as_mut().poll(context).is_pending() {
+                stream_task::offered();
+                return Poll::Pending;
+            }
+            this.held = None;
+        }
         let Poll::Ready(frame) = this.payload.poll_frame(context) else {
             stream_task::awaited();
             return Poll::Pending;

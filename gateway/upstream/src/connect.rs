@@ -27,6 +27,9 @@ use tokio_rustls::TlsConnector;
 /// An answer's head must fit into an HTTP/1.1 connection's buffer (Envoy's default limit of heads is 60 KiB).
 const MIN_HEAD: usize = 64 << 10;
 
+/// Bytes that an HTTP/1.1 connection holds where the settings say nothing.
+const BUFFER: usize = 128 << 10;
+
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: usize = 8 << 10;
 /// The largest head of an answer over HTTP/2 (Envoy's default), bytes.
@@ -262,7 +265,9 @@ async fn handshake<B: RequestBody>(
             (None, Some(limit)) => {
                 builder.max_buf_size(buffer_size(limit).max(MIN_HEAD));
             }
-            (None, None) => {}
+            (None, None) => {
+                builder.max_buf_size(BUFFER);
+            }
         }
         if let Some(count) = settings.max_headers {
             builder.max_headers(buffer_size(count));
