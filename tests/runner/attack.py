@@ -23,11 +23,21 @@ def h2spec() -> Result:
 
 def floods(arguments: list[str] | None = None) -> Result:
     """Floods, slow clients, crowds, requests with two readings; `--slow N` and `--idle N` for more of them."""
+    return against_process("floods", arguments)
+
+
+def continuity(arguments: list[str] | None = None) -> Result:
+    """Load while the configuration changes; `--swaps N`, `--rotations N`, `--listeners N` and `--churns N` for more of it."""
+    return against_process("continuity", arguments)
+
+
+def against_process(name: str, arguments: list[str] | None) -> Result:
+    """A suite that starts the gateway's program itself."""
     result = Result()
-    built = command("floods-build", ["cargo", "build", "--quiet", "--locked", "-p", "attack", "-p", "gateway"], 3000)
+    built = command(f"{name}-build", ["cargo", "build", "--quiet", "--locked", "-p", "attack", "-p", "gateway"], 3000)
     if result.check("programs are there", built.good, "" if built.good else built.tail(5)):
-        line = ["--gateway", str(ROOT / "target" / "debug" / "gatefleet-gateway"), "--folder", str(ROOT / "target" / "floods")]
-        take_over(result, "floods", [*line, *(arguments or [])])
+        line = ["--gateway", str(ROOT / "target" / "debug" / "gatefleet-gateway"), "--folder", str(ROOT / "target" / name)]
+        take_over(result, name, [*line, *(arguments or [])])
     return result
 
 

@@ -22,6 +22,7 @@ CI: dict[str, Suite] = {
     "oracle": oracle.run,
     "framing": attack.framing,
     "h2spec": attack.h2spec,
+    "continuity": attack.continuity,
     "fuzz": fuzz.run,
     "control-planes": oracle.control_planes,
     "grpc-interop": interop.grpc,
@@ -69,6 +70,8 @@ def choose(what: str, rest: list[str]) -> dict[str, Suite]:
         return {what: lambda: peers.run(rest)}
     if what == "bench-routes":
         return {what: lambda: clusters.BENCHES[what](rest)} if what in clusters.BENCHES else {}
+    if what == "continuity":
+        return {what: lambda: attack.continuity(rest)}
     if what == "floods":
         return {what: lambda: attack.floods(rest)}
     if what == "fuzz":

@@ -17,6 +17,7 @@ use crate::overload::Pressure;
 use crate::peer;
 use crate::preface;
 use crate::proxy_protocol::{self, Refused};
+use crate::sockets;
 use crate::sources::SourceAdmission;
 use crate::tcp;
 use crate::tls_hello::{self, Hello};
@@ -38,11 +39,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
 /// What serves a connection once its protocol is known. Boxed: what came before leaves no room behind in the connection's task.
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// How long handshakes that have begun may take before a socket closes; what is left then is reset.
+const HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// How long accepting rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(20);
@@ -50,12 +54,19 @@ const REST: Duration = Duration::from_millis(20);
 /// Takes connections until the listener stops; then takes what the kernel had completed already, so that nobody is reset.
 pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, socket: TcpListener) {
     let mut watch = listener.watch();
+    let mut last = None;
     loop {
         let next = poll_fn(|context| {
             watch.register(context.waker());
             match socket.poll_accept(context) {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-                Poll::Pending if listener.phase() >= Phase::Refusing => Poll::Ready(None),
+                Poll::Pending if listener.phase() >= Phase::Refusing => {
+                    let last = last.get_or_insert_with(|| {
+                        sockets::begin_no_handshake(&socket);
+                        Box::pin(sleep(HANDSHAKES))
+                    });
+                    last.as_mut().poll(context).map(|()| None)
+                }
                 Poll::Pending => Poll::Pending,
             }
         });
@@ -67,10 +78,28 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, sock
                 tokio::time::sleep(REST).await;
             }
             None => {
-                drop(socket);
+                take_rest(&worker, &listener, socket);
                 worker.shared().accepting.fetch_sub(1, Ordering::Release);
                 return;
             }
+        }
+    }
+}
+
+/// Takes what waits in the kernel, and lets go of the socket. The runtime learns of a connection later than the kernel does: here the
+/// kernel itself is asked.
+fn take_rest(worker: &Rc<Worker>, listener: &Rc<ListenerState>, socket: TcpListener) {
+    let Ok(socket) = socket.into_std() else { return };
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    begin(worker, listener, stream, peer);
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! Listening sockets: one for each worker on the same address, so that the kernel spreads connections (SO_REUSEPORT).
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
@@ -28,6 +30,11 @@ pub(crate) fn listen(
     Ok((bound, sockets))
 }
 
+/// Bytes of an answer that the kernel takes before the client's window lets them out. Without this limit it holds megabytes for a client
+/// that reads nothing, which no budget counts and no timeout of ours sees.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
 fn open(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
@@ -37,7 +44,30 @@ fn open(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    // What is accepted inherits it.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
+
+/// Lets no further client begin a handshake on a listening socket; those that have begun are completed. A socket that closes resets who is
+/// between its first packet and `accept`, while a first packet that is dropped is sent again a second later, to whoever listens then.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_no_handshake(socket: &tokio::net::TcpListener) {
+    // The flags of TCP's header (RFC 9293, 3.1): SYN without ACK is dropped, everything else passes.
+    let filter = [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x54, 0, 0, 0x12),
+        SockFilter::new(0x15, 0, 1, 0x02),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    if let Err(error) = SockRef::from(socket).attach_filter(&filter) {
+        tracing::debug!(%error, "a listening socket closes without waiting for handshakes");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_no_handshake(_: &tokio::net::TcpListener) {}

@@ -4,6 +4,8 @@
 //! Hostile and impatient clients against a running gateway. Each subcommand is one suite: it starts a proxy with its default limits and
 //! servers behind it on loopback, prints one line for each check, writes a report and ends with 1 where a check failed.
 
+mod authority;
+mod continuity;
 mod control;
 mod crowd;
 mod floods;
@@ -11,6 +13,8 @@ mod framing;
 mod gateway;
 mod h2_client;
 mod h2spec;
+mod load;
+mod named;
 mod origin;
 mod overload;
 mod probe;
@@ -69,6 +73,27 @@ enum Suite {
         #[arg(long, default_value_t = 10_000)]
         idle: usize,
     },
+    /// Load against the gateway's own process while its configuration changes: no request fails.
+    Continuity {
+        /// The program gatefleet-gateway.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Where its files go.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Random changes of routes, clusters and listeners.
+        #[arg(long, default_value_t = 1000)]
+        swaps: usize,
+        /// Certificates, one after the other.
+        #[arg(long, default_value_t = 100)]
+        rotations: usize,
+        /// Listeners that come and go.
+        #[arg(long, default_value_t = 10)]
+        listeners: usize,
+        /// Changes of a cluster's endpoints.
+        #[arg(long, default_value_t = 200)]
+        churns: usize,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -83,6 +108,10 @@ fn main() -> anyhow::Result<ExitCode> {
             Suite::Framing { corpus } => framing::run(&mut report, &corpus).await,
             Suite::Floods { gateway, folder, slow, idle } => {
                 floods_suite(&mut report, &gateway, &folder, (slow, idle)).await
+            }
+            Suite::Continuity { gateway, folder, swaps, rotations, listeners, churns } => {
+                let sizes = continuity::Sizes { swaps, rotations, listeners, churns };
+                continuity::run(&mut report, &gateway, &folder, sizes).await
             }
         }
     })?;

@@ -87,6 +87,11 @@ impl Process {
         Ok(process)
     }
 
+    /// Who configures it.
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -7,8 +7,9 @@ use gateway_xds_api::ResourceType;
 use gateway_xds_api::pb::envoy::config::cluster::v3::{Cluster, cluster};
 use gateway_xds_api::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use gateway_xds_api::pb::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ConfigSource, Http2ProtocolOptions, HttpProtocolOptions, SocketAddress,
-    TransportSocket, address, config_source, socket_address, transport_socket,
+    Address, AggregatedConfigSource, ConfigSource, HeaderValue, HeaderValueOption, Http2ProtocolOptions,
+    HttpProtocolOptions, SocketAddress, TransportSocket, address, config_source, socket_address,
+    transport_socket,
 };
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -107,6 +108,17 @@ pub(crate) fn impatient(
     })
 }
 
+/// The same at an address, with another `server` in its answers.
+pub(crate) fn listener_with(name: &str, at: SocketAddr, speaks: Speaks, table: &str, server: &str) -> Typed {
+    let http = HttpConnectionManager { server_name: server.into(), ..manager(name, speaks, table) };
+    listener_of(Listener {
+        name: name.into(),
+        address: socket(at),
+        filter_chains: vec![chain(speaks, http)],
+        ..Listener::default()
+    })
+}
+
 fn listener_of(message: Listener) -> Typed {
     Typed { kind: ResourceType::Listener, name: message.name.clone(), body: any(&message) }
 }
@@ -179,7 +191,11 @@ fn tls(certificate: &str) -> TransportSocket {
 }
 
 /// A route table whose hosts all send everything to a cluster by prefix; the longest prefixes first.
-pub(crate) fn table(name: &str, routes: &[(&str, &str)]) -> Typed {
+pub(crate) fn table(name: &str, to: &[(&str, &str)]) -> Typed {
+    Typed { kind: ResourceType::RouteConfiguration, name: name.into(), body: any(&routes(name, to)) }
+}
+
+fn routes(name: &str, routes: &[(&str, &str)]) -> RouteConfiguration {
     let routes = routes.iter().map(|(prefix, cluster)| Route {
         name: format!("to {cluster}"),
         r#match: Some(RouteMatch {
@@ -199,9 +215,54 @@ pub(crate) fn table(name: &str, routes: &[(&str, &str)]) -> Typed {
         routes: routes.collect(),
         ..VirtualHost::default()
     };
+    RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..RouteConfiguration::default() }
+}
+
+/// A route table that sends everything to one cluster and says in its answers which generation it is (`x-generation`).
+pub(crate) fn table_saying(name: &str, cluster: &str, generation: &str) -> Typed {
+    let said = HeaderValueOption {
+        header: Some(HeaderValue {
+            key: "x-generation".into(),
+            value: generation.into(),
+            ..HeaderValue::default()
+        }),
+        ..HeaderValueOption::default()
+    };
     let message =
-        RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..RouteConfiguration::default() };
+        RouteConfiguration { response_headers_to_add: vec![said], ..routes(name, &[("/", cluster)]) };
     Typed { kind: ResourceType::RouteConfiguration, name: name.into(), body: any(&message) }
+}
+
+/// A cluster that no gateway takes: its policy does not exist.
+pub(crate) fn broken_cluster(name: &str, generation: usize) -> Typed {
+    let message = Cluster {
+        name: name.into(),
+        alt_stat_name: generation.to_string(),
+        lb_policy: 99,
+        ..Cluster::default()
+    };
+    Typed { kind: ResourceType::Cluster, name: name.into(), body: any(&message) }
+}
+
+/// A cluster whose endpoints come by themselves.
+pub(crate) fn discovered(name: &str) -> Typed {
+    let message = Cluster {
+        name: name.into(),
+        connect_timeout: Some(Duration { seconds: 2, nanos: 0 }),
+        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(cluster::EdsClusterConfig {
+            eds_config: ads(),
+            service_name: String::new(),
+        }),
+        ..Cluster::default()
+    };
+    Typed { kind: ResourceType::Cluster, name: name.into(), body: any(&message) }
+}
+
+/// The endpoints of such a cluster.
+pub(crate) fn assigned(cluster: &str, at: &[SocketAddr]) -> Typed {
+    let body = any(&assignment(cluster, at));
+    Typed { kind: ResourceType::ClusterLoadAssignment, name: cluster.into(), body }
 }
 
 /// A cluster of fixed endpoints, by HTTP/1.1 or HTTP/2.
