@@ -48,6 +48,18 @@ struct ListenerView {
     name: String,
     address: String,
     filter_chains: Vec<FilterChainView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp: Option<UdpView>,
+}
+
+/// Where datagrams go.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UdpView {
+    stat_prefix: String,
+    cluster: String,
+    idle_timeout_ms: u128,
+    per_datagram: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -194,6 +206,12 @@ fn listener_view(listener: &Listener) -> ListenerView {
         name: listener.name.to_string(),
         address: listener.address.to_string(),
         filter_chains: chains.collect(),
+        udp: listener.udp.as_ref().map(|proxy| UdpView {
+            stat_prefix: proxy.stat_prefix.to_string(),
+            cluster: proxy.cluster.to_string(),
+            idle_timeout_ms: proxy.idle_timeout.as_millis(),
+            per_datagram: proxy.per_datagram,
+        }),
     }
 }
 

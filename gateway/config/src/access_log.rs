@@ -95,8 +95,13 @@ pub enum LogFilter {
         /// The decision where the value is not there.
         absent: bool,
     },
-    /// All or none, as logs are written at the end of requests alone (`log_type_filter`).
-    Always(bool),
+    /// What ends (`log_type_filter`).
+    Kind {
+        /// A request.
+        request: bool,
+        /// A session of datagrams.
+        session: bool,
+    },
 }
 
 /// A number compared with another.

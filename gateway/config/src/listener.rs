@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Listeners: an address, and what happens to its connections.
+//! Listeners: an address, and what happens to its connections or datagrams.
 
-use crate::FilterChains;
+use crate::{FilterChains, UdpProxy};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A listener (`envoy.config.listener.v3.Listener`).
@@ -14,8 +15,10 @@ pub struct Listener {
     pub name: Box<str>,
     /// Where it listens.
     pub address: SocketAddr,
-    /// What happens to connections.
+    /// What happens to connections; nothing where it takes datagrams.
     pub chains: FilterChains,
+    /// What happens to datagrams; none: it takes connections (TCP).
+    pub udp: Option<Arc<UdpProxy>>,
     /// A connection starts with a PROXY protocol header.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The first bytes of a connection are looked at for a TLS hello, also where no chain asks for it.

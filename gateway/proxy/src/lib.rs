@@ -74,6 +74,7 @@ mod tcp;
 mod tls;
 mod tls_hello;
 mod tunnel;
+mod udp;
 mod upgrade;
 mod via;
 mod watchdog;

@@ -38,7 +38,12 @@ impl SharedListener {
         })
     }
 
-    /// Connections open now.
+    /// The listener in names of numbers.
+    pub(crate) fn metrics_label(&self) -> String {
+        self.address.to_string().replace(':', "_")
+    }
+
+    /// Connections open now, or sessions.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -114,6 +119,11 @@ impl ListenerState {
     pub(crate) fn changed_from(&self, known: &Arc<Listener>) -> Option<Arc<Listener>> {
         let config = self.config.borrow();
         (!Arc::ptr_eq(&config, known)).then(|| Arc::clone(&config))
+    }
+
+    /// Whether it takes datagrams, rather than connections.
+    pub(crate) fn takes_datagrams(&self) -> bool {
+        self.config.borrow().udp.is_some()
     }
 
     /// Serves by another configuration from now on; connections stay.

@@ -20,7 +20,7 @@ pub(crate) fn finish(answer: &mut Answer<'_>, record: &Record, request: Option<&
     let Some(form) = answer.form else { return };
     if let Some(replies) = &record.serving.settings.http.local_replies {
         let mapper = replies.mappers.iter().find(|mapper| {
-            with_values(answer, record, request, |values| is_wanted(&mapper.filter, values, record))
+            with_values(answer, record, request, |values| is_wanted(&mapper.filter, values, record.flags))
         });
         if let Some(body) = mapper.and_then(|mapper| mapper.body.as_ref()) {
             answer.payload = payload(body.clone());

@@ -11,7 +11,7 @@ use crate::metrics::{self, PrometheusText, Stat, StatScope, StatValue, WorkerMet
 use crate::options::ProxyOptions;
 use crate::overload::Memory;
 use crate::plugin::Factories;
-use crate::sockets;
+use crate::sockets::{self, Wanted};
 use crate::tls::TicketKeys;
 use crate::worker::{self, Change, Command, Opening, Shared};
 use gateway_config::{Listener, Snapshot};
@@ -172,14 +172,17 @@ impl Proxy {
         }
         for (name, listener) in &snapshot.listeners {
             let wanted = self.shared.options.bind.get(&**name).copied().unwrap_or(listener.address);
-            if let Some(bound) = installed.listeners.get_mut(name).filter(|bound| bound.wanted == wanted) {
+            let is_udp = listener.udp.is_some();
+            let same = |bound: &&mut Bound| bound.wanted == wanted && bound.listener.udp.is_some() == is_udp;
+            if let Some(bound) = installed.listeners.get_mut(name).filter(same) {
                 if !Arc::ptr_eq(&bound.listener, listener) {
                     bound.listener = Arc::clone(listener);
                     changes.iter_mut().for_each(|change| change.swap.push(Arc::clone(listener)));
                 }
                 continue;
             }
-            match sockets::listen(wanted, self.workers.len(), listener.backlog) {
+            let kind = if is_udp { Wanted::Udp } else { Wanted::Tcp { backlog: listener.backlog } };
+            match sockets::listen(wanted, self.workers.len(), kind) {
                 Ok((address, sockets)) => {
                     tracing::info!(listener = %name, %address, "listener open");
                     let shared = SharedListener::new(name, address, self.shared.options.connections);

@@ -304,7 +304,7 @@ impl Record {
         };
         for (log, writer) in settings.http.access_logs.logs.iter().zip(&settings.logs) {
             let Some(writer) = writer else { continue };
-            if log.filter.as_ref().is_some_and(|filter| !is_wanted(filter, &values, self)) {
+            if log.filter.as_ref().is_some_and(|filter| !is_wanted(filter, &values, self.flags)) {
                 continue;
             }
             let omit = log.format.omit_empty;

@@ -1,16 +1,35 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Listening sockets: one for each worker on the same address, so that the kernel spreads connections (SO_REUSEPORT).
+//! Listening sockets: one for each worker on the same address, so that the kernel spreads connections and clients' datagrams
+//! (SO_REUSEPORT).
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) enum ListenSocket {
+    /// For connections.
+    Tcp(TcpListener),
+    /// For datagrams.
+    Udp(UdpSocket),
+}
+
+/// What is listened for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    /// Connections, of which so many may wait to be accepted.
+    Tcp { backlog: Option<u32> },
+    /// Datagrams.
+    Udp,
+}
 
 /// Opens `count` sockets on one address; port 0 lets the kernel choose one port for all.
 ///
@@ -19,13 +38,16 @@ const BACKLOG: u32 = 4096;
 pub(crate) fn listen(
     address: SocketAddr,
     count: usize,
-    backlog: Option<u32>,
-) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let first = open(address, backlog)?;
-    let bound = first.local_addr()?;
+    wanted: Wanted,
+) -> io::Result<(SocketAddr, Vec<ListenSocket>)> {
+    let first = open(address, wanted)?;
+    let bound = match &first {
+        ListenSocket::Tcp(socket) => socket.local_addr()?,
+        ListenSocket::Udp(socket) => socket.local_addr()?,
+    };
     let mut sockets = vec![first];
     while sockets.len() < count {
-        sockets.push(open(bound, backlog)?);
+        sockets.push(open(bound, wanted)?);
     }
     Ok((bound, sockets))
 }
@@ -35,21 +57,28 @@ pub(crate) fn listen(
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 << 10;
 
-fn open(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+fn open(address: SocketAddr, wanted: Wanted) -> io::Result<ListenSocket> {
+    let (kind, protocol) = match wanted {
+        Wanted::Tcp { .. } => (Type::STREAM, Protocol::TCP),
+        Wanted::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking().cloexec(), Some(protocol))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         // `::` takes IPv4 as well, as in Envoy with ipv4_compat and in Go.
         socket.set_only_v6(false)?;
     }
-    socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    let Wanted::Tcp { backlog } = wanted else {
+        socket.bind(&SockAddr::from(address))?;
+        return Ok(ListenSocket::Udp(socket.into()));
+    };
+    socket.set_reuse_address(true)?;
     // What is accepted inherits it.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    Ok(ListenSocket::Tcp(socket.into()))
 }
 
 /// Lets no further client begin a handshake on a listening socket; those that have begun are completed. A socket that closes resets who is

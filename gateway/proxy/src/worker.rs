@@ -5,7 +5,7 @@
 //! workers but configuration, counters and limits.
 
 use crate::accept;
-use crate::access_log::{AccessLogs, WorkerLogs};
+use crate::access_log::{AccessLogs, LogWriter, WorkerLogs};
 use crate::filters::{JwksCache, Site};
 use crate::http_settings::HttpSettings;
 use crate::listener::{ListenerState, Phase, SharedListener};
@@ -15,7 +15,9 @@ use crate::options::{Limits, ProxyOptions};
 use crate::overload::{Memory, Pressure};
 use crate::plugin::{Factories, Plugin};
 use crate::request_body::RequestBody;
+use crate::sockets::ListenSocket;
 use crate::tls::TicketKeys;
+use crate::udp;
 use gateway_config::{AccessLog, HttpConnectionManager, Listener, LogSink, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
 use std::cell::{Cell, RefCell};
@@ -73,7 +75,7 @@ pub(crate) struct Change {
 pub(crate) struct Opening {
     pub(crate) shared: Arc<SharedListener>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) socket: std::net::TcpListener,
+    pub(crate) socket: ListenSocket,
 }
 
 /// The snapshot in the hands of one worker: a request holds it without touching a counter that other workers share.
@@ -199,16 +201,18 @@ impl Worker {
         if let Some(found) = self.settings.borrow().get(&key) {
             return Rc::clone(found);
         }
-        let writer = |log: &AccessLog| {
-            let LogSink::File(path) = &log.sink;
-            self.logs.writer(path, &self.shared.logs)
-        };
-        let logs = http.access_logs.logs.iter().map(writer).collect();
+        let logs = http.access_logs.logs.iter().map(|log| self.log_writer(log)).collect();
         let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
         let site = Site { stat_prefix: &http.stat_prefix, filters: &http.filters, metrics: &self.metrics };
         let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), logs, site, plugin));
         self.settings.borrow_mut().insert(key, Rc::clone(&made));
         made
+    }
+
+    /// The log's writer on this worker; none where it can not be opened.
+    pub(crate) fn log_writer(&self, log: &AccessLog) -> Option<Rc<LogWriter>> {
+        let LogSink::File(path) = &log.sink;
+        self.logs.writer(path, &self.shared.logs)
     }
 
     fn install(self: &Rc<Self>, change: Change) {
@@ -232,21 +236,30 @@ impl Worker {
             .borrow_mut()
             .retain(|_, settings| Arc::strong_count(&settings.http) > 1 || Rc::strong_count(settings) > 1);
         self.upstreams.retain(&self.snapshot());
+        // Sessions of datagrams have no request in which they would notice.
+        self.listeners
+            .borrow()
+            .values()
+            .filter(|state| state.takes_datagrams())
+            .for_each(|state| state.wake());
     }
 
     fn open(self: &Rc<Self>, opening: Opening) {
         let Opening { shared, listener, socket } = opening;
         let name = listener.name.clone();
-        let metrics = self.metrics.listener(&shared.address.to_string().replace(':', "_"));
+        let metrics = self.metrics.listener(&shared.metrics_label());
         let state = ListenerState::new(shared, listener, metrics);
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => {
+        let (worker, serving) = (Rc::clone(self), Rc::clone(&state));
+        let started = match socket {
+            ListenSocket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(|socket| {
                 self.shared.accepting.fetch_add(1, Ordering::Relaxed);
-                spawn_local(accept::accept(Rc::clone(self), Rc::clone(&state), socket));
-            }
-            Err(error) => {
-                tracing::error!(listener = %name, %error, "worker can not use the listener's socket")
-            }
+                spawn_local(accept::accept(worker, serving, socket))
+            }),
+            ListenSocket::Udp(socket) => tokio::net::UdpSocket::from_std(socket)
+                .map(|socket| spawn_local(udp::serve(worker, serving, socket))),
+        };
+        if let Err(error) = started {
+            tracing::error!(listener = %name, %error, "worker can not use the listener's socket");
         }
         if let Some(before) = self.listeners.borrow_mut().insert(name, state) {
             self.leave(before);
@@ -255,6 +268,10 @@ impl Worker {
 
     /// Lets a listener's connections end, and cuts what is left after a while.
     fn leave(self: &Rc<Self>, state: Rc<ListenerState>) {
+        if state.takes_datagrams() {
+            // A socket that stays would take datagrams from another one on the same address. Envoy ends the sessions too.
+            return state.advance(Phase::Closed);
+        }
         state.advance(Phase::Refusing);
         let worker = Rc::clone(self);
         let limit = self.shared.options.drain.removed;

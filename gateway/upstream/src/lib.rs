@@ -19,6 +19,7 @@ mod balancer;
 mod body;
 pub mod clock;
 mod connect;
+mod datagrams;
 mod dial;
 mod error;
 mod hash;
@@ -49,6 +50,7 @@ mod wire;
 mod worker_cluster;
 
 pub use body::UpstreamBody;
+pub use datagrams::{DatagramSocket, Prospect};
 pub use error::{ConnectError, PickError, SendError, SendErrorKind};
 pub use hash::{combine_hashes, hash_all, hash_key};
 pub use histogram::{BUCKETS, Histogram, HistogramValues, bucket_of};

@@ -177,6 +177,16 @@ metrics! {
         outlier_detection_ejections_enforced_failure_percentage: Counter,
         /// Ejections held back by the largest share.
         outlier_detection_ejections_overflow: Counter,
+        /// Datagrams received in sessions.
+        udp_sess_rx_datagrams: Counter,
+        /// Datagrams that were too large to receive.
+        udp_sess_rx_datagrams_dropped: Counter,
+        /// Errors of receiving.
+        udp_sess_rx_errors: Counter,
+        /// Datagrams sent in sessions.
+        udp_sess_tx_datagrams: Counter,
+        /// Datagrams that could not be sent.
+        udp_sess_tx_errors: Counter,
         /// TLS handshakes that were completed.
         ssl_handshake: Counter,
         /// TLS handshakes that failed.

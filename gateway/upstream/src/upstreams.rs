@@ -202,7 +202,7 @@ impl<B: RequestBody> Upstreams<B> {
         self.inner.registry.retain(|name| snapshot.clusters.get(name).is_some());
     }
 
-    fn cluster(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<WorkerCluster<B>>> {
+    pub(crate) fn cluster(&self, snapshot: &Snapshot, name: &str) -> Option<Rc<WorkerCluster<B>>> {
         let (cluster, mut endpoints) = snapshot.cluster(name)?;
         let known = self.inner.clusters.borrow().get(name).cloned();
         let mut state = None;
@@ -274,6 +274,10 @@ impl<B: RequestBody> Picked<B> {
     /// How to connect to it.
     pub(crate) fn target(&self) -> Target {
         self.host.target(&self.cluster.state, self.client)
+    }
+
+    pub(crate) fn worker_cluster(&self) -> &Rc<WorkerCluster<B>> {
+        &self.cluster
     }
 
     pub(crate) fn priority(&self) -> RoutingPriority {

@@ -132,6 +132,11 @@ impl<B: RequestBody> WorkerCluster<B> {
         balancer
     }
 
+    /// Where among the cluster's hosts this one is.
+    pub(crate) fn position_of(&self, host: &Arc<HostState>) -> Option<usize> {
+        self.view.hosts.iter().position(|other| Arc::ptr_eq(&other.state, host))
+    }
+
     /// Percent of all requests that healthy hosts are good for, and that degraded ones are; each up to 100.
     pub(crate) fn capacity(&self) -> (u32, u32) {
         self.balancer().capacity()

@@ -71,6 +71,9 @@ pub(crate) struct Case {
     /// Further fields of the listener.
     #[serde(default)]
     listener: Map<String, Value>,
+    /// Fields of a UDP proxy; the listener is for datagrams then, and has nothing of the above.
+    #[serde(default)]
+    udp: Map<String, Value>,
     /// Clusters of this case alone.
     #[serde(default)]
     clusters: Vec<Value>,
@@ -102,6 +105,9 @@ pub(crate) struct Ask {
     /// A line for the tunnel that the answer opens; what comes back is the answer's body.
     #[serde(default)]
     pub(crate) tunnel: Option<String>,
+    /// Instead of a request: datagrams that one socket sends one after the other.
+    #[serde(default)]
+    pub(crate) datagrams: Vec<String>,
     /// Asked so often; the shares of the origins are compared instead of each answer.
     #[serde(default)]
     pub(crate) shares: usize,
@@ -154,12 +160,35 @@ impl Case {
         made
     }
 
+    /// Whether it is about datagrams.
+    pub(crate) fn is_udp(&self) -> bool {
+        !self.udp.is_empty()
+    }
+
+    fn udp_listener(&self, port: u16) -> Value {
+        let mut proxy = json!({
+            "@type": format!("{TYPE}extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"),
+            "stat_prefix": "datagrams",
+        });
+        merge(&mut proxy, &self.udp);
+        let mut listener = json!({
+            "name": self.name,
+            "address": {"socket_address": {"protocol": "UDP", "address": ADDRESS, "port_value": port}},
+            "listener_filters": [{"name": "udp", "typed_config": proxy}],
+        });
+        merge(&mut listener, &self.listener);
+        typed("config.listener.v3.Listener", &listener)
+    }
+
     /// Whether it says which host a retry goes to.
     pub(crate) fn names_hosts(&self) -> bool {
         self.routes.iter().any(|route| !route["route"]["retry_policy"]["retry_host_predicate"].is_null())
     }
 
     fn listener_resource(&self, port: u16) -> Value {
+        if self.is_udp() {
+            return self.udp_listener(port);
+        }
         let virtual_hosts = if self.virtual_hosts.is_empty() {
             let mut host = json!({"name": "case", "domains": ["*"], "routes": self.routes});
             merge(&mut host, &self.virtual_host);

@@ -56,6 +56,11 @@ pub(crate) async fn run(case: &Case, sides: &Sides<'_>) -> Outcome {
             shares(case, ask, &mark, (sides, &mut clients), &mut outcome.differences).await;
             continue;
         }
+        if !ask.datagrams.is_empty() {
+            outcome.requests += ask.datagrams.len();
+            outcome.differences.extend(datagrams(case, ask, &mark, sides).await);
+            continue;
+        }
         outcome.requests += 1;
         let [ours, envoy] = &mut clients;
         let answers: [_; 2] = tokio::join!(ours.ask(ask, &mark), envoy.ask(ask, &mark)).into();
@@ -171,6 +176,20 @@ fn upstream(fields: &mut Fields, seen: &[Vec<Seen>; 2], hosts: bool) {
             headers(fields, &format!("{at}.header"), side, &seen.headers);
         }
     }
+}
+
+/// Sends datagrams and compares what comes back.
+async fn datagrams(case: &Case, ask: &Ask, mark: &str, sides: &Sides<'_>) -> Option<Difference> {
+    let [ours, envoy] = sides.addresses.map(|address| crate::datagrams::ask(address, &ask.datagrams));
+    let (ours, envoy) = tokio::join!(ours, envoy);
+    let [ours, envoy] = [ours, envoy].map(|told| told.unwrap_or_else(|error| error.to_string()));
+    (ours != envoy).then(|| Difference {
+        configuration: case.name.clone(),
+        request: format!("datagrams [{mark}]"),
+        field: "datagrams".to_owned(),
+        ours,
+        envoy,
+    })
 }
 
 /// Asks often and compares how the requests spread.

@@ -12,6 +12,7 @@ mod case;
 mod client;
 mod compare;
 mod control;
+mod datagrams;
 mod generate;
 mod known;
 mod origin;
@@ -34,6 +35,8 @@ use std::time::{Duration, Instant};
 
 /// Cases under way at once.
 const AT_ONCE: usize = 32;
+/// Time for listeners to open whose configuration was taken.
+const OPEN: Duration = Duration::from_secs(1);
 /// Differences printed in full.
 const SHOWN: usize = 60;
 
@@ -167,6 +170,11 @@ async fn ask_case(index: usize, case: &Case, ours: &Proxy, envoy: &Proxy) -> any
         addresses: [ours, envoy].map(|proxy| SocketAddr::new(proxy.address, port)),
         records: [&ours.record, &envoy.record],
     };
+    if case.is_udp() {
+        // Nothing tells whether somebody listens.
+        tokio::time::sleep(OPEN).await;
+        return Ok(compare::run(case, &sides).await);
+    }
     for address in sides.addresses {
         let began = Instant::now();
         while tokio::net::TcpStream::connect(address).await.is_err() {

@@ -7,6 +7,7 @@ use crate::admin::{ADMIN_PORT, METRICS_PORT};
 use crate::authority::Authority;
 use crate::case::{ADDRESS, Case, HTTP2_ORIGIN, Made, ORIGINS, TLS_ORIGIN, common_clusters};
 use crate::control::{Control, Resources};
+use crate::datagrams;
 use crate::origin::{Record, serve};
 use anyhow::{Context, bail};
 use gateway_xds_api::pb::envoy::service::discovery::v3::Resource;
@@ -62,6 +63,9 @@ pub(crate) async fn start(
         serve(SocketAddr::new(address, port), origin, record.clone(), tls)
             .await
             .with_context(|| format!("origin on {address}:{port}"))?;
+    }
+    for (origin, port) in ORIGINS {
+        datagrams::serve(SocketAddr::new(address, port), origin).await?;
     }
     let folder = programs.folder.join(name);
     std::fs::create_dir_all(&folder)?;

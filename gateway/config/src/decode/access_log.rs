@@ -193,8 +193,14 @@ pub(crate) fn log_filter(
             LogFilter::GrpcStatus { statuses: filter.statuses.into(), exclude: filter.exclude }
         }
         FilterSpecifier::LogTypeFilter(filter) => {
-            let ends = [AccessLogType::NotSet as i32, AccessLogType::DownstreamEnd as i32];
-            LogFilter::Always(filter.types.iter().any(|kind| ends.contains(kind)) != filter.exclude)
+            let wanted = |end: AccessLogType| {
+                let ends = [AccessLogType::NotSet as i32, end as i32];
+                filter.types.iter().any(|kind| ends.contains(kind)) != filter.exclude
+            };
+            LogFilter::Kind {
+                request: wanted(AccessLogType::DownstreamEnd),
+                session: wanted(AccessLogType::UdpSessionEnd),
+            }
         }
         FilterSpecifier::MetadataFilter(filter) => {
             let pb::MetadataFilter { matcher, match_if_key_not_found } = filter;

@@ -7,7 +7,9 @@ use crate::decode::{Fault, Scope, fields, number};
 use crate::{
     Endpoint, EndpointAddress, EndpointCheck, EndpointHealth, Endpoints, LbMetadata, Locality, Place,
 };
-use gateway_xds_api::pb::envoy::config::core::v3::{self as core, HealthStatus, address, socket_address};
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    self as core, HealthStatus, address, socket_address, socket_address::Protocol,
+};
 use gateway_xds_api::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 use gateway_xds_api::unpack;
 use std::net::{IpAddr, SocketAddr};
@@ -201,8 +203,9 @@ fn host_and_port(scope: &mut Scope, address: Option<core::Address>) -> Result<(S
         warn { resolver_name, network_namespace_filepath }
         quiet { ipv4_compat }
     });
-    if protocol != 0 {
-        return Err(scope.field_fault("protocol", "only TCP is supported"));
+    // What an address is used for says its place; listeners read it themselves.
+    if Protocol::try_from(protocol).is_err() {
+        return Err(scope.field_fault("protocol", "is unknown"));
     }
     if address.is_empty() {
         return Err(scope.field_fault("address", "is empty"));

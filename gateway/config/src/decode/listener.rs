@@ -5,9 +5,12 @@
 
 use crate::decode::endpoints::listen_address;
 use crate::decode::filter_chains::filter_chains;
+use crate::decode::udp_proxy::{UDP_PROXY, udp_listener};
 use crate::decode::{Fault, Scope, fields, number, truth, type_name};
-use crate::{Listener, ProxyProtocol};
-use gateway_xds_api::pb::envoy::config::core::v3::proxy_protocol_config::Version;
+use crate::{FilterChains, Listener, ProxyProtocol};
+use gateway_xds_api::pb::envoy::config::core::v3::{
+    Address, address, proxy_protocol_config::Version, socket_address::Protocol,
+};
 use gateway_xds_api::pb::envoy::config::listener::v3::{self as pb, listener_filter};
 use gateway_xds_api::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy;
 use gateway_xds_api::unpack;
@@ -31,7 +34,6 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
     });
     let unsupported = [
         ("filter_chain_matcher", filter_chain_matcher.is_some()),
-        ("udp_listener_config", udp_listener_config.is_some()),
         ("api_listener", api_listener.is_some()),
         ("internal_listener", listener_specifier.is_some()),
         ("use_original_dst", truth(use_original_dst, false)),
@@ -41,7 +43,32 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
     if let Some((field, _)) = unsupported.into_iter().find(|(_, set)| *set) {
         return Err(scope.field_fault(field, "is not supported"));
     }
+    let is_udp = is_udp(address.as_ref());
     let address = scope.at("address", |scope| listen_address(scope, address))?;
+    if is_udp {
+        let chains = [
+            ("filter_chains", !filter_chains.is_empty()),
+            ("default_filter_chain", default_filter_chain.is_some()),
+        ];
+        if let Some((field, _)) = chains.into_iter().find(|(_, set)| *set) {
+            return Err(scope.field_fault(field, "a UDP listener has none"));
+        }
+        scope.unused("listener_filters_timeout", &listener_filters_timeout);
+        return Ok(Listener {
+            name: name.into(),
+            address,
+            chains: FilterChains::default(),
+            udp: Some(udp_listener(scope, listener_filters, udp_listener_config)?),
+            proxy_protocol: None,
+            tls_inspector: false,
+            filters_timeout: None,
+            backlog: None,
+            buffer_limit: None,
+        });
+    }
+    if udp_listener_config.is_some() {
+        return Err(scope.field_fault("udp_listener_config", "needs an address whose protocol is UDP"));
+    }
     let (mut proxy_protocol, mut tls_inspector) = (None, false);
     for filter in scope.each("listener_filters", listener_filters, listener_filter)? {
         match filter {
@@ -54,12 +81,22 @@ pub(crate) fn listener(scope: &mut Scope, listener: pb::Listener) -> Result<List
         name: name.into(),
         address,
         chains: self::filter_chains(scope, filter_chains, default_filter_chain)?,
+        udp: None,
         proxy_protocol,
         tls_inspector,
         filters_timeout: scope.limit("listener_filters_timeout", listener_filters_timeout, None)?,
         backlog: number(tcp_backlog_size),
         buffer_limit: number(per_connection_buffer_limit_bytes),
     })
+}
+
+/// Whether an address is for datagrams.
+fn is_udp(address: Option<&Address>) -> bool {
+    let Some(address::Address::SocketAddress(socket)) = address.and_then(|address| address.address.as_ref())
+    else {
+        return false;
+    };
+    socket.protocol == i32::from(Protocol::Udp)
 }
 
 /// What a listener filter does.
@@ -88,6 +125,7 @@ fn listener_filter(scope: &mut Scope, filter: pb::ListenerFilter) -> Result<List
             let message = unpack(&any).map_err(|error| scope.fault(error))?;
             Ok(ListenerFilter::ProxyProtocol(proxy_protocol(scope, message)))
         }
+        UDP_PROXY => Err(scope.fault("the UDP proxy needs an address whose protocol is UDP")),
         other => Err(scope.fault(format_args!("the listener filter {other} is not supported"))),
     }
 }

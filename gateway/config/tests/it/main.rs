@@ -15,6 +15,7 @@ mod resources;
 mod routing;
 mod scale;
 mod services;
+mod udp;
 
 use gateway_config::{Applied, ConfigStore, Update};
 use gateway_xds_api::pb::google::protobuf::Any;

@@ -148,13 +148,16 @@ pub(crate) fn socket(host: &str, port: u32) -> Option<Address> {
 }
 
 pub(crate) fn listener(name: &str, chains: Vec<FilterChain>) -> PackedResource {
-    let message = Listener {
+    pack(ResourceType::Listener, name, &listener_message(name, chains), "")
+}
+
+pub(crate) fn listener_message(name: &str, chains: Vec<FilterChain>) -> Listener {
+    Listener {
         name: name.to_owned(),
         address: socket("0.0.0.0", 10080),
         filter_chains: chains,
         ..Listener::default()
-    };
-    pack(ResourceType::Listener, name, &message, "")
+    }
 }
 
 pub(crate) fn cluster_message(name: &str) -> Cluster {

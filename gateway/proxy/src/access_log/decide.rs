@@ -1,16 +1,16 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Whether a request gets a line in a log.
+//! Whether a request, or a session of datagrams, gets a line in a log.
 
 use crate::access_rules::is as metadata_is;
 use crate::format::{Values, grpc_code};
-use crate::record::Record;
 use gateway_config::{HeaderSource, LogFilter};
+use gateway_filter_api::ResponseFlags;
 use http::HeaderName;
 
 /// Whether a log's filter takes the request.
-pub(crate) fn is_wanted(filter: &LogFilter, values: &Values<'_>, record: &Record) -> bool {
+pub(crate) fn is_wanted(filter: &LogFilter, values: &Values<'_>, flags: ResponseFlags) -> bool {
     match filter {
         LogFilter::Status(comparison) => {
             comparison.holds(values.status.map_or(0, |status| status.as_u16().into()))
@@ -27,15 +27,13 @@ pub(crate) fn is_wanted(filter: &LogFilter, values: &Values<'_>, record: &Record
             let stable = if *independent { None } else { stable_number(values) };
             fraction.accepts(stable.unwrap_or_else(rand::random))
         }
-        LogFilter::All(inner) => inner.iter().all(|inner| is_wanted(inner, values, record)),
-        LogFilter::Any(inner) => inner.iter().any(|inner| is_wanted(inner, values, record)),
+        LogFilter::All(inner) => inner.iter().all(|inner| is_wanted(inner, values, flags)),
+        LogFilter::Any(inner) => inner.iter().any(|inner| is_wanted(inner, values, flags)),
         LogFilter::Header(matcher) => {
             matcher.test(values.headers.and_then(|headers| headers.request(&matcher.name)))
         }
-        LogFilter::Flags(wanted) if wanted.is_empty() => record.flags.names().next().is_some(),
-        LogFilter::Flags(wanted) => {
-            record.flags.names().any(|flag| wanted.iter().any(|name| **name == *flag))
-        }
+        LogFilter::Flags(wanted) if wanted.is_empty() => flags.names().next().is_some(),
+        LogFilter::Flags(wanted) => flags.names().any(|flag| wanted.iter().any(|name| **name == *flag)),
         LogFilter::GrpcStatus { statuses, exclude } => {
             let told = values.headers.and_then(grpc_code);
             // Without one Envoy takes the code that the HTTP status maps to.
@@ -50,7 +48,13 @@ pub(crate) fn is_wanted(filter: &LogFilter, values: &Values<'_>, record: &Record
                 found => metadata_is(found, &matcher.value) != matcher.invert,
             }
         }
-        LogFilter::Always(wanted) => *wanted,
+        LogFilter::Kind { request, session } => {
+            if values.session.is_some() {
+                *session
+            } else {
+                *request
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::access_log::protocol_text;
 use crate::record::Record;
 use gateway_config::{
     AddressOf, AddressPart, Command, EndpointAddress, GrpcForm, HeaderSource, Operator, Precision,
-    RequestHeader,
+    RequestHeader, TimePoint,
 };
 use http::HeaderName;
 use serde_json::Value;
@@ -64,7 +64,11 @@ fn write_operator(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -
             text_if(values.start.is_some_and(|start| write_time(out, start, format.as_deref())))
         }
         Operator::EmitTime(format) => text_if(write_time(out, SystemTime::now(), format.as_deref())),
-        Operator::ResponseCode => number(out, values.status.map(|status| status.as_u16())),
+        // Of a session of datagrams Envoy says 0.
+        Operator::ResponseCode => {
+            let status = values.status.map(|status| status.as_u16());
+            number(out, status.or(values.session.map(|_| 0)))
+        }
         Operator::Address(of, part) => address(out, *of, *part, values),
         Operator::UpstreamHostName => text(out, values.upstream.map(ToString::to_string).as_deref()),
         Operator::RouteName => text(out, values.route.filter(|name| !name.is_empty())),
@@ -79,7 +83,10 @@ fn write_operator(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -
         }
         Operator::Peer(field) => text_if(write_peer(out, *field, values.connection.tls.as_ref())),
         Operator::DynamicMetadata(namespace, path) => metadata(out, namespace, path, values),
-        Operator::LogType => text(out, values.duration.map(|_| "DownstreamEnd")),
+        Operator::LogType => {
+            let kind = if values.session.is_some() { "UdpSessionEnd" } else { "DownstreamEnd" };
+            text(out, values.duration.map(|_| kind))
+        }
         Operator::Hostname => text(out, Some(hostname())),
         Operator::Environment(name) => text(out, std::env::var(&**name).ok().as_deref()),
         Operator::Blank => Shape::Absent,
@@ -157,7 +164,7 @@ fn response_header(
 }
 
 fn of_record(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -> Shape {
-    let Some(record) = values.record else { return Shape::Absent };
+    let Some(record) = values.record else { return of_session(out, operator, values) };
     match operator {
         Operator::ResponseCodeDetails => {
             text(out, record.details.as_deref().or(record.upstream.as_ref().map(|_| "via_upstream")))
@@ -176,6 +183,20 @@ fn of_record(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -> Sha
             };
             let Some(took) = to.checked_sub(from) else { return Shape::Absent };
             number(out, Some(in_units(took, *precision)))
+        }
+        _ => Shape::Absent,
+    }
+}
+
+/// Of what is counted and timed of requests, what a session of datagrams has.
+fn of_session(out: &mut Vec<u8>, operator: &Operator, values: &Values<'_>) -> Shape {
+    let Some(figures) = values.session else { return Shape::Absent };
+    match operator {
+        Operator::BytesReceived => number(out, Some(figures.received_bytes)),
+        Operator::BytesSent => number(out, Some(figures.sent_bytes)),
+        Operator::Attempts => number(out, Some(0)),
+        Operator::Duration(TimePoint::RequestStart, TimePoint::AnswerEnd, precision) => {
+            number(out, values.duration.map(|duration| in_units(duration, *precision)))
         }
         _ => Shape::Absent,
     }

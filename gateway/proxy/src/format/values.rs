@@ -4,6 +4,7 @@
 //! What commands read: headers, as they are or as they were kept, and the circumstances of a request.
 
 use crate::record::Record;
+use crate::udp::SessionFigures;
 use gateway_config::{EndpointAddress, HeaderSource};
 use gateway_filter_api::{ConnectionInfo, Metadata, RequestHead};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -76,6 +77,8 @@ pub(crate) struct Values<'a> {
     pub(crate) reply_body: Option<&'a [u8]>,
     /// What is counted and timed.
     pub(crate) record: Option<&'a Record>,
+    /// What passed, where it is a session of datagrams.
+    pub(crate) session: Option<SessionFigures>,
     /// The client where it is not the peer.
     pub(crate) client: Option<IpAddr>,
     /// When the request began.
@@ -97,6 +100,7 @@ impl<'a> Values<'a> {
             metadata: None,
             reply_body: None,
             record: None,
+            session: None,
             client: None,
             start: None,
             duration: None,

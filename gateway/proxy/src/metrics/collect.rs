@@ -30,7 +30,7 @@ struct HttpSums {
 const OWN: [&str; 2] = ["downstream_cx_resting", "drain_forced"];
 
 /// Filters and other parts whose name stands before a dot in the names of their numbers.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "rbac",
     "ext_authz",
     "ext_proc",
@@ -47,6 +47,7 @@ const PARTS: [&str; 16] = [
     "health_check",
     "outlier_detection",
     "ssl",
+    "udp",
 ];
 
 /// Tells all numbers of the workers and the clusters.
@@ -154,20 +155,24 @@ fn visit_filters(workers: &[Arc<WorkerMetrics>], visit: &mut Visit<'_>) {
     let mut all: BTreeMap<CounterKey, u64> = BTreeMap::new();
     for worker in workers {
         for (key, number) in worker.filters.lock().iter() {
-            *all.entry(key.clone()).or_default() += number.get();
+            let sum = all.entry(key.clone()).or_default();
+            *sum = sum.wrapping_add(number.get());
         }
     }
     for ((name, label, value), count) in &all {
-        let (scope, name) = match (*label, name.strip_prefix("http_"), name.strip_prefix("tcp_")) {
-            ("envoy_http_conn_manager_prefix", Some(name), _) => (StatScope::Http(value), dotted(name)),
-            ("envoy_tcp_prefix", _, Some(name)) => (StatScope::Tcp(value), name.to_owned()),
+        let of = |part: &str| name.strip_prefix(part);
+        let (scope, name) = match (*label, of("http_"), of("tcp_"), of("udp_")) {
+            ("envoy_http_conn_manager_prefix", Some(name), ..) => (StatScope::Http(value), dotted(name)),
+            ("envoy_tcp_prefix", _, Some(name), _) => (StatScope::Tcp(value), name.to_owned()),
+            ("envoy_udp_prefix", .., Some(name)) => (StatScope::Udp(value), name.to_owned()),
+            ("envoy_listener_address", ..) => (StatScope::Listener(value), dotted(name)),
             ("envoy_local_http_ratelimit_prefix", ..) => (
                 StatScope::Prefix { label, value },
                 name.replacen("http_local_rate_limit_", "http_local_rate_limit.", 1),
             ),
             _ => (StatScope::Prefix { label, value }, (*name).to_owned()),
         };
-        visit(&number(scope, &name, true, *count));
+        visit(&number(scope, &name, !name.ends_with("_active"), *count));
     }
 }
 
@@ -211,8 +216,9 @@ fn visit_clusters(upstream: &UpstreamRegistry, visit: &mut Visit<'_>) {
         let class = name.strip_prefix("upstream_rq_").and_then(|rest| rest.strip_suffix("xx"));
         let family = "upstream_rq_xx";
         let tag = class.map(|value| StatTag { family, label: CLASS_LABEL, value });
+        let of_datagrams = name.starts_with("udp_");
         let name = dotted(name);
-        for cluster in &clusters {
+        for cluster in clusters.iter().filter(|cluster| !of_datagrams || takes_datagrams(cluster)) {
             let value = of(&cluster.metrics).get();
             visit(&Stat { tag, ..number(scope(cluster), &name, *kind == MetricKind::Counter, value) });
         }
@@ -249,6 +255,11 @@ fn visit_clusters(upstream: &UpstreamRegistry, visit: &mut Visit<'_>) {
     histogram("upstream_rq_time", |metrics| metrics.upstream_rq_time.values());
     histogram("upstream_cx_connect_ms", |metrics| metrics.upstream_cx_connect_ms.values());
     histogram("upstream_cx_length_ms", |metrics| metrics.upstream_cx_length_ms.values());
+}
+
+/// Only clusters that have to do with datagrams have numbers of them, as in Envoy.
+fn takes_datagrams(cluster: &ClusterState) -> bool {
+    cluster.metrics.udp_sess_tx_datagrams.get() + cluster.metrics.udp_sess_tx_errors.get() > 0
 }
 
 fn scope(cluster: &ClusterState) -> StatScope<'_> {

@@ -30,6 +30,8 @@ pub enum StatScope<'a> {
     Listener(&'a str),
     /// A TCP proxy, by its `stat_prefix`.
     Tcp(&'a str),
+    /// A UDP proxy, by its `stat_prefix`.
+    Udp(&'a str),
     /// Whatever has a `stat_prefix` of its own in front of the name.
     Prefix {
         /// The label's name.
@@ -86,6 +88,7 @@ impl Stat<'_> {
             StatScope::Http(of) => format!("http.{of}.{name}"),
             StatScope::Listener(of) => format!("listener.{of}.{name}"),
             StatScope::Tcp(of) => format!("tcp.{of}.{name}"),
+            StatScope::Udp(of) => format!("udp.{of}.{name}"),
             StatScope::Prefix { value: "", .. } => name.to_owned(),
             StatScope::Prefix { value, .. } => format!("{value}.{name}"),
             StatScope::Part(part) => format!("{part}.{name}"),
@@ -101,6 +104,7 @@ impl Stat<'_> {
             StatScope::Http(_) => "envoy_http_",
             StatScope::Listener(_) => "envoy_listener_",
             StatScope::Tcp(_) => "envoy_tcp_",
+            StatScope::Udp(_) => "envoy_udp_",
             StatScope::Prefix { .. } => "envoy_",
             StatScope::Part(part) => {
                 out.push_str("envoy_");
@@ -122,6 +126,7 @@ impl Stat<'_> {
             StatScope::Http(of) | StatScope::Own(Some(of)) => Some((HTTP_LABEL, of)),
             StatScope::Listener(of) => Some(("envoy_listener_address", of)),
             StatScope::Tcp(of) => Some(("envoy_tcp_prefix", of)),
+            StatScope::Udp(of) => Some(("envoy_udp_prefix", of)),
             StatScope::Prefix { label, value } => Some((label, value)),
             StatScope::Part(_) | StatScope::Own(None) => None,
         };

@@ -42,4 +42,5 @@ mod routing;
 mod services;
 mod tcp;
 mod tls;
+mod udp;
 mod upgrades;
