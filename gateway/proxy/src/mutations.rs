@@ -11,8 +11,8 @@ use gateway_filter_api::{RequestHead, ResponseHead, is_authority};
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The changes for one request in the order of their effect: a cluster's and a route's before the virtual host's before the table's,
-/// or the other way round where the table says so.
+/// The changes for one request in the order of their effect: a route's before the virtual host's before the table's, or the other way
+/// round where the table says so. A weighted cluster's come first in any case, as in Envoy.
 pub(crate) fn ordered<'a>(
     settings: &TableSettings,
     table: &'a HeaderMutations,
@@ -21,7 +21,7 @@ pub(crate) fn ordered<'a>(
     cluster: &'a HeaderMutations,
 ) -> [&'a HeaderMutations; 4] {
     if settings.most_specific_headers_win {
-        [table, host, route, cluster]
+        [cluster, table, host, route]
     } else {
         [cluster, route, host, table]
     }
@@ -137,6 +137,11 @@ fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: A
             match headers.entry(name) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(value);
+                }
+                // Nothing is joined to nothing, and nothing to it.
+                Entry::Occupied(_) if value.is_empty() => {}
+                Entry::Occupied(mut occupied) if occupied.get().is_empty() => {
+                    occupied.insert(value);
                 }
                 Entry::Occupied(mut occupied) => {
                     let joined = [occupied.get().as_bytes(), b",", value.as_bytes()].concat();
