@@ -4,6 +4,7 @@
 //! The gateway process: arguments, runtimes, wiring.
 
 mod admin;
+mod allocator;
 mod args;
 mod certificates;
 mod consumer;
@@ -22,9 +23,6 @@ use clap::Parser;
 use gateway_config::Bootstrap;
 use gateway_telemetry::{LogHandle, init_logs};
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads of the control runtime: one may compile configuration while the other answers probes.
 const CONTROL_THREADS: usize = 2;

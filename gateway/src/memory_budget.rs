@@ -1,17 +1,25 @@
 // SPDX-FileCopyrightText: The Gatefleet Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How much memory the process may use: what its bootstrap says, else the limit of its cgroup, version 2 or 1.
+//! How much memory the process may use: what its bootstrap says, else most of what its cgroup may, version 2 or 1.
 
 use std::path::{Path, PathBuf};
 
 /// What version 1 writes where there is no limit is about as large; nothing has that much.
 const UNLIMITED: u64 = 1 << 60;
 
-/// The limit of this process's cgroup, bytes; none where there is none.
+/// The part of a cgroup's limit that is ours, percent. The kernel counts its socket buffers there too, and what was begun when memory ran
+/// short still has to fit.
+const SHARE: u64 = 85;
+
+/// What this process's cgroup leaves it, bytes; none where there is no limit.
 pub(crate) fn of_cgroup() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    files(&groups, Path::new("/sys/fs/cgroup")).iter().filter_map(|file| limit(file)).min()
+    files(&groups, Path::new("/sys/fs/cgroup"))
+        .iter()
+        .filter_map(|file| limit(file))
+        .min()
+        .map(|limit| limit / 100 * SHARE)
 }
 
 /// Where limits can stand: in the group, and where a container sees its own group as the root.

@@ -8,7 +8,7 @@ use crate::last_good::{self, LastGood};
 use crate::ledger::Ledger;
 use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
-use crate::{admin, memory_budget, metrics, source};
+use crate::{admin, allocator, memory_budget, metrics, source};
 use anyhow::Context;
 use bytes::Bytes;
 use futures::future::join_all;
@@ -214,6 +214,7 @@ fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &
     let (limits, defaults) = (&bootstrap.limits, ConnectionLimits::default());
     ProxyOptions {
         memory: limits.memory_bytes().or_else(memory_budget::of_cgroup),
+        release_memory: Some(allocator::release),
         connections: ConnectionLimits {
             process: limits.connections.unwrap_or(defaults.process),
             listener: limits.listener_connections.unwrap_or(defaults.listener),

@@ -22,6 +22,7 @@ CI: dict[str, Suite] = {
     "oracle": oracle.run,
     "framing": attack.framing,
     "h2spec": attack.h2spec,
+    "floods": attack.floods,
     "continuity": attack.continuity,
     "fuzz": fuzz.run,
     "control-planes": oracle.control_planes,

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +28,8 @@ pub(crate) struct StreamState {
     /// Milliseconds after `opened`, plus 1; 0: not so.
     head_since: AtomicU32,
     write_blocked_since: AtomicU32,
+    /// Bytes of bodies that were handed to the parser and not written yet, as far as the stream can tell.
+    unsent: AtomicU64,
 }
 
 impl StreamState {
@@ -39,6 +41,7 @@ impl StreamState {
             inside_request: AtomicBool::new(false),
             head_since: AtomicU32::new(0),
             write_blocked_since: AtomicU32::new(0),
+            unsent: AtomicU64::new(0),
         })
     }
 
@@ -66,6 +69,20 @@ impl StreamState {
     /// Since when the client has not taken what we want to send.
     pub(crate) fn write_blocked_since(&self) -> Option<Instant> {
         self.instant(&self.write_blocked_since)
+    }
+
+    /// Bytes of bodies that wait to be written. Heads and frames are written without having been counted, so it may be less.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of a body are handed to the parser.
+    pub(crate) fn handed(&self, bytes: usize) {
+        self.unsent.store(self.unsent() + bytes as u64, Ordering::Relaxed);
+    }
+
+    fn took(&self, bytes: usize) {
+        self.unsent.store(self.unsent().saturating_sub(bytes as u64), Ordering::Relaxed);
     }
 
     /// Whether nothing of an HTTP/1 request or its answer is on its way, as far as the stream can tell.
@@ -211,7 +228,9 @@ impl<S> DownstreamIo<S> {
     }
 
     fn count(&mut self, result: &Poll<io::Result<usize>>) {
-        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, result) {
+        let Poll::Ready(Ok(bytes)) = result else { return };
+        self.state.took(*bytes);
+        if let Some(frames) = &mut self.frames {
             frames.took(*bytes);
         }
     }

@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 /// Bytes of a request or an answer that one HTTP/1 connection holds; heads may need more.
-const BUFFER: usize = 128 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// Serves HTTP/1. Between requests that are far apart, the connection is held without hyper and its buffers.
 pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

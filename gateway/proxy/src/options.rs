@@ -22,6 +22,8 @@ pub struct ProxyOptions {
     pub connections: ConnectionLimits,
     /// Bytes of memory that the process should stay below; none: it never runs short.
     pub memory: Option<u64>,
+    /// Gives memory that a thread's allocator keeps for later back to the system; called on every worker while memory is short.
+    pub release_memory: Option<fn()>,
     /// How a drain goes.
     pub drain: DrainOptions,
     /// Limits that hold where the configuration sets none.

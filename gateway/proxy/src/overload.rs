@@ -8,14 +8,16 @@ use crate::metrics::{Stat, StatScope, StatTag, StatValue};
 use crate::worker::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-/// Time between two looks at the memory, and where it is nearly used up.
-const LOOK: Duration = Duration::from_millis(100);
-const CLOSE_LOOK: Duration = Duration::from_millis(10);
-/// From where on it is looked at closely, percent of the budget.
-const CLOSE: u64 = 75;
+/// The shortest and the longest time between two looks at the memory.
+const LOOKS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
+/// How fast a flood may make requests that will use memory up, bytes in a millisecond: the next look comes before all that is left can
+/// be promised.
+const FASTEST: u64 = 8 << 20;
+/// Time between two times that memory is given back while it is short.
+const RELEASE: Duration = Duration::from_millis(500);
 /// A step is taken back once memory is this much below its mark, percent: a mark is not crossed with every look.
 const BACK: u64 = 2;
 
@@ -25,7 +27,8 @@ pub(crate) enum Pressure {
     /// It is not.
     #[default]
     None,
-    /// Connections without a request end.
+    /// Connections without a request end, those whose client does not take its answer get no more of it, and allocators give back what
+    /// they keep.
     ShrinkIdle,
     /// Connections end with their request.
     NoKeepAlive,
@@ -62,6 +65,7 @@ impl Pressure {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     budget: Option<u64>,
+    release: Option<fn()>,
     used: AtomicU64,
     pressure: AtomicU64,
     /// How often a step was entered.
@@ -69,9 +73,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// None: there is nothing to run short of.
-    pub(crate) fn new(budget: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { budget: budget.filter(|budget| *budget > 0), ..Self::default() })
+    /// Without a budget there is nothing to run short of; `release` gives back what a thread's allocator keeps.
+    pub(crate) fn new(budget: Option<u64>, release: Option<fn()>) -> Arc<Self> {
+        Arc::new(Self { budget: budget.filter(|budget| *budget > 0), release, ..Self::default() })
     }
 
     /// Looks at the memory until the proxy is gone, and tells the workers of each change.
@@ -79,15 +83,21 @@ impl Memory {
         let Some(budget) = self.budget else { return Ok(()) };
         let memory = Arc::downgrade(self);
         std::thread::Builder::new().name("memory".into()).spawn(move || {
+            let mut released = Instant::now();
             while let Some(used) = look(&memory, budget, &workers) {
-                let close = used.saturating_mul(100) / budget >= CLOSE;
-                std::thread::sleep(if close { CLOSE_LOOK } else { LOOK });
+                if released.elapsed() >= RELEASE {
+                    released = Instant::now();
+                    release(&memory, &workers);
+                }
+                let left = Duration::from_millis(budget.saturating_sub(used) / FASTEST);
+                std::thread::sleep(left.clamp(LOOKS[0], LOOKS[1]));
             }
         })?;
         Ok(())
     }
 
-    fn pressure(&self) -> Pressure {
+    /// How short it is now. Written only where it changes, so that workers may ask for each request.
+    pub(crate) fn pressure(&self) -> Pressure {
         Pressure::from_number(self.pressure.load(Ordering::Relaxed))
     }
 
@@ -101,8 +111,11 @@ impl Memory {
                 number.fetch_add(1, Ordering::Relaxed);
             }
         }
+        if now == before {
+            return None;
+        }
         self.pressure.store(now as u64, Ordering::Relaxed);
-        (now != before).then_some(now)
+        Some(now)
     }
 
     /// Tells its numbers.
@@ -138,10 +151,20 @@ fn look(memory: &Weak<Memory>, budget: u64, workers: &[WeakUnboundedSender<Comma
         }
         for worker in workers.iter().filter_map(WeakUnboundedSender::upgrade) {
             // A worker that is gone needs nothing.
-            drop(worker.send(Command::Press(pressure)));
+            drop(worker.send(Command::Press));
         }
     }
     Some(used)
+}
+
+/// While memory is short: what is free is of no use to a thread that has nothing to do, and counts as used.
+fn release(memory: &Weak<Memory>, workers: &[WeakUnboundedSender<Command>]) {
+    let short = memory.upgrade().filter(|memory| memory.pressure() > Pressure::None);
+    let Some(release) = short.and_then(|memory| memory.release) else { return };
+    for worker in workers.iter().filter_map(WeakUnboundedSender::upgrade) {
+        // A worker that is gone keeps nothing.
+        drop(worker.send(Command::Release(release)));
+    }
 }
 
 /// Memory of the process that is in use, bytes.
@@ -159,7 +182,7 @@ mod tests {
 
     #[test]
     fn each_step_has_its_mark_and_is_left_below_it() {
-        let memory = Memory::new(Some(1000));
+        let memory = Memory::new(Some(1000), None);
         let mut steps = Vec::new();
         for used in [100, 899, 900, 920, 919, 900, 899, 950, 980, 979, 961, 960, 935, 930, 100, 1200, 0] {
             if let Some(step) = memory.note(used, 1000) {

@@ -107,7 +107,7 @@ impl Proxy {
             jwks: JwksCache::default(),
             tickets: TicketKeys::default(),
             next_connection: AtomicU64::new(1),
-            memory: Memory::new(options.memory),
+            memory: Memory::new(options.memory, options.release_memory),
             connections: AtomicUsize::new(0),
             accepting: AtomicUsize::new(0),
             options,

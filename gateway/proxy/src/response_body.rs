@@ -109,7 +109,9 @@ pub(crate) struct ResponseBody {
 }
 
 /// Time between two looks at whether an answer that is held back may go on.
-const HELD: Duration = Duration::from_millis(50);
+const HELD: Duration = Duration::from_millis(10);
+/// What may wait to be written to a client while memory is short, bytes.
+const UNSENT: u64 = 16 << 10;
 
 impl ResponseBody {
     /// `bodiless`: the protocol allows no body here (HEAD, 204, 304), so the head is all.
@@ -141,17 +143,17 @@ impl ResponseBody {
         error
     }
 
-    /// Memory is short and the client does not take what is there already: no more is asked of the upstream.
+    /// Memory is short and the client has not taken what is there already: no more is asked of the upstream.
     fn is_held_back(&self) -> bool {
         let Some(record) = &self.record else { return false };
-        record.connection.worker().pressure() >= Pressure::NoRequests
-            && record.connection.stream().write_blocked_since().is_some()
+        record.connection.worker().pressure() > Pressure::None && record.connection.stream().unsent() > UNSENT
     }
 
     fn passed(&mut self, frame: &Frame<Bytes>) {
         let Some(record) = &mut self.record else { return };
         if let Some(data) = frame.data_ref() {
             record.bytes_sent += data.len() as u64;
+            record.connection.stream().handed(data.len());
         } else if let Some(trailers) = frame.trailers_ref() {
             record.keep_trailers(trailers);
         }

@@ -20,7 +20,7 @@ use crate::tls::TicketKeys;
 use crate::udp;
 use gateway_config::{AccessLog, HttpConnectionManager, Listener, LogSink, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -53,8 +53,10 @@ pub(crate) struct Shared {
 pub(crate) enum Command {
     /// Serve by this from now on.
     Install(Box<Change>, oneshot::Sender<()>),
-    /// Memory is that short.
-    Press(Pressure),
+    /// Memory is short in another way now: wake who has to know.
+    Press,
+    /// Memory is short: give back what the thread's allocator keeps.
+    Release(fn()),
     /// Bring all listeners to this phase.
     Advance(Phase),
     /// Answer.
@@ -106,7 +108,6 @@ pub(crate) struct Worker {
     logs: Rc<WorkerLogs>,
     istio: Option<IstioRecorder>,
     flood_log: LogPace,
-    pressure: Cell<Pressure>,
 }
 
 /// Runs a worker until its commands end.
@@ -129,7 +130,6 @@ pub(crate) async fn run(
         settings: RefCell::default(),
         logs: Rc::default(),
         flood_log: LogPace::default(),
-        pressure: Cell::default(),
     });
     spawn_local(Rc::clone(&worker.logs).flush());
     while let Some(command) = commands.recv().await {
@@ -139,7 +139,8 @@ pub(crate) async fn run(
                 // The proxy may have stopped waiting.
                 let _ = done.send(());
             }
-            Command::Press(pressure) => worker.press(pressure),
+            Command::Press => worker.wake(),
+            Command::Release(release) => release(),
             Command::Advance(phase) => worker.advance(phase),
             Command::Ping(answer) => {
                 let _ = answer.send(());
@@ -159,14 +160,13 @@ impl Worker {
         &self.shared.options.limits
     }
 
-    /// How short memory is.
+    /// How short memory is. Read where it is noted: in a flood a command would wait behind all that the flood makes ready.
     pub(crate) fn pressure(&self) -> Pressure {
-        self.pressure.get()
+        self.shared.memory.pressure()
     }
 
-    /// Lets all connections know how short memory is.
-    fn press(&self, pressure: Pressure) {
-        self.pressure.set(pressure);
+    /// Wakes all connections: what they may do has changed.
+    fn wake(&self) {
         self.listeners.borrow().values().chain(self.leaving.borrow().iter()).for_each(|state| state.wake());
     }
 

@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 const MIN_HEAD: usize = 64 << 10;
 
 /// Bytes that an HTTP/1.1 connection holds where the settings say nothing.
-const BUFFER: usize = 128 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: usize = 8 << 10;

@@ -160,6 +160,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut ends = serde_json::Map::new();
     for way in ways(targets)? {
+        // Each of them makes the gateway and the server fill buffers, on top of the test's own.
+        let count = if way.end == End::Deaf { count.div_ceil(5) } else { count };
         let before = gateway.metric("envoy_", way.counter).await;
         let probe = Probe::start(targets.probe);
         let slowest = all(&way, count).await?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProcessLimits {
-    /// Memory that the process should stay below, such as `512Mi`; else the limit of its cgroup, if there is one.
+    /// Memory that the process should stay below, such as `512Mi`; else 85 % of its cgroup's limit, if there is one.
     #[serde(default)]
     pub memory: Option<String>,
     /// Connections of all listeners.
