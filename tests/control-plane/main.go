@@ -4,6 +4,7 @@
 // A stock go-control-plane server with a snapshot cache. Each line of its input is a snapshot in protobuf's JSON form:
 // {"node": "n", "version": "1", "resources": {"clusters": [...], "endpoints": [...], "listeners": [...], "routes": [...], "secrets": [...]}}.
 // It prints its address first, then a line of JSON for each snapshot that was set and for each answer of a client.
+// With the arguments `record ADDRESS NODE.json` it prints what another control plane has for a node, in the same form.
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"os"
 	"sync"
 
+	_ "github.com/cncf/xds/go/udpa/type/v1"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -24,10 +26,15 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -38,6 +45,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	_ "istio.io/api/envoy/config/filter/http/alpn/v2alpha1"
+	_ "istio.io/api/envoy/extensions/stats"
 )
 
 const longestLine = 64 << 20
@@ -131,6 +140,12 @@ type byID struct{}
 func (byID) ID(node *core.Node) string { return node.GetId() }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "record" {
+		if err := record(os.Args[2], os.Args[3]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	snapshots := cache.NewSnapshotCache(true, byID{}, nil)
 	listening, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The Gatefleet Authors
 # SPDX-License-Identifier: Apache-2.0
-"""A stock go-control-plane server drives the gateway, in both forms of ADS; so does a configuration in istiod's form."""
+"""A stock go-control-plane server drives the gateway, in both forms of ADS; so does what istiod sent."""
 from __future__ import annotations
 
 import http.client
@@ -18,7 +18,28 @@ from runner.process import LOGS, end_group, run as command
 from runner.report import ROOT, Result
 
 OURS = "127.0.0.28"
-LISTENER, ORIGIN, ADMIN, READY, METRICS = 18480, 18481, 15000, 15021, 15090
+LISTENER, ORIGIN, CANARY, AUDIT, ADMIN, READY, METRICS = 18480, 18481, 18484, 18485, 15000, 15021, 15090
+MIRRORED: list[str] = []
+# What the VirtualService in istio/objects.yaml says, as requests: name, path, headers, what the answer has.
+REQUESTS: list[tuple[str, str, dict[str, str], dict[str, str]]] = [
+    ("a header chooses the subset", "/any", {"x-canary": "always"}, {"status": "200", "x-served-by": str(CANARY), "x-canary-served": "yes"}),
+    ("a redirect", "/old", {}, {"status": "302", "location": "http://www.shop.example/new"}),
+    ("an injected fault", "/broken/x", {}, {"status": "418"}),
+    ("a direct response", "/teapot", {}, {"status": "418", "content-length": "15"}),
+    (
+        "a rewrite, headers set, added and removed",
+        "/api/list?v=2",
+        {"x-secret": "s"},
+        {"status": "200", "x-asked": "catalog.internal/v2/list?v=2", "x-got-x-tier": "gold", "x-got-x-secret": "-", "x-by": "shop"},
+    ),
+    (
+        "a regular expression, and CORS for the origins named",
+        "/item/7",
+        {"origin": "https://a.partner.example"},
+        {"status": "200", "access-control-allow-origin": "https://a.partner.example", "access-control-allow-credentials": "true"},
+    ),
+    ("no CORS for others", "/item/7", {"origin": "https://elsewhere.example"}, {"status": "200", "access-control-allow-origin": None}),
+]
 WORK = ROOT / "target" / "control-planes"
 ISTIO = ROOT / "tests" / "e2e" / "istio"
 TYPE = "type.googleapis.com/envoy."
@@ -33,14 +54,16 @@ def run() -> Result:
     if not result.check("programs are there", good, "" if good else (built if tool.good else tool).tail(5)):
         return result
     server = tool.output.rstrip().splitlines()[-1]
-    origin = ThreadingHTTPServer((OURS, ORIGIN), Origin)
-    threading.Thread(target=origin.serve_forever, daemon=True).start()
+    origins = [ThreadingHTTPServer(at, Origin) for at in ((OURS, ORIGIN), (OURS, CANARY), ("localhost", AUDIT))]
+    for origin in origins:
+        threading.Thread(target=origin.serve_forever, daemon=True).start()
     try:
         for protocol in ("delta", "sotw"):
             scenario(result, protocol, server, follow)
         scenario(result, "delta", server, istio)
     finally:
-        origin.shutdown()
+        for origin in origins:
+            origin.shutdown()
     return result
 
 
@@ -75,14 +98,22 @@ def follow(result: Result, protocol: str, plane: "ControlPlane") -> None:
 
 
 def istio(result: Result, protocol: str, plane: "ControlPlane") -> None:
-    """A gateway's configuration in the form in which istiod 1.2x sends it."""
-    files = {name: json.loads((ISTIO / f"{name}.json").read_text()) for name in ("listeners", "clusters", "endpoints", "routes")}
-    text = json.dumps(files).replace("@ADDRESS@", OURS)
-    plane.set("istio", json.loads(text))
-    hosts = {"host": "httpbin.example.com"}
-    wait_for("a route of istiod's", lambda: answer("/get", hosts) == 200 or bool(plane.nacks()), 30)
-    result.check("istiod's form: nothing is refused", not plane.nacks(), "; ".join(n["message"] for n in plane.nacks()))
-    result.check("istiod's form: routes answer", answer("/get", hosts) == 200 and answer("/none", hosts) == 404 and answer("/get") == 404)
+    """What istiod sent to an ingress gateway; only the address that listeners bind is another."""
+    recording = json.loads((ISTIO / "recording.json").read_text())
+    for listener in recording["listeners"]:
+        listener["address"]["socketAddress"]["address"] = OURS
+    plane.set("istio", recording)
+    shop = {"host": "www.shop.example"}
+    wait_for("a route of istiod's", lambda: answer("/", shop) == 200 or bool(plane.nacks()), 30)
+    result.check("istiod: nothing is refused", not plane.nacks(), "; ".join(n["message"] for n in plane.nacks()))
+    for name, path, headers, expected in REQUESTS:
+        seen = ask(path, {"host": "www.shop.example", **headers})
+        wrong = [f"{key}: {seen.get(key)!r}, not {value!r}" for key, value in expected.items() if seen.get(key) != value]
+        result.check(f"istiod: {name}", not wrong, "; ".join(wrong))
+    result.check("istiod: other hosts are not served", answer("/", {"host": "www.other.example"}) == 404)
+    result.check("istiod: requests are mirrored", bool(wait_for("the mirrored request", lambda: "/item/7" in MIRRORED, 10)))
+    shares = [ask("/", shop).get("x-served-by") for _ in range(200)].count(str(CANARY))
+    result.check("istiod: one request of ten goes to the second subset", 5 <= shares <= 40, f"{shares} of 200")
     warned = [line for line in (LOGS / "control-planes-gateway.log").read_text().splitlines() if "field has no effect" in line]
     messages = sorted({json.loads(line).get("message") or json.loads(line).get("fields", {}).get("message", line) for line in warned})
     result.figures["istio_warnings"] = messages
@@ -128,14 +159,32 @@ def answer(path: str, headers: dict[str, str] | None = None) -> int | None:
         connection.close()
 
 
+def ask(path: str, headers: dict[str, str]) -> dict[str, str]:
+    """The gateway's answer: its headers in lower case, and `status`."""
+    connection = http.client.HTTPConnection(OURS, LISTENER, timeout=5)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return {"status": str(response.status), **{name.lower(): value for name, value in response.getheaders()}}
+    finally:
+        connection.close()
+
+
 class Origin(BaseHTTPRequestHandler):
-    """Answers everything."""
+    """Answers everything, and says what it was asked."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:  # noqa: N802
-        """An empty answer."""
+        """An answer without a body."""
+        port = self.server.server_address[1]
+        if port == AUDIT:
+            MIRRORED.append(self.path)
         self.send_response(200)
+        self.send_header("x-served-by", str(port))
+        self.send_header("x-asked", f"{self.headers['host']}{self.path}")
+        for name in ("x-tier", "x-secret"):
+            self.send_header(f"x-got-{name}", self.headers.get(name, "-"))
         self.send_header("content-length", "0")
         self.end_headers()
 

@@ -234,13 +234,20 @@ fn versions(scope: &mut Scope, parameters: pb::TlsParameters) -> Result<(bool, b
     Ok((least <= 12, most >= 13))
 }
 
-/// The name of a secret.
+/// The name of a secret. One that Envoy would ask another server for (Istio's agent beside the proxy) is asked of the control plane: until it
+/// has it, whoever needs it waits or fails.
 pub(crate) fn sds_name(scope: &mut Scope, config: pb::SdsSecretConfig) -> Result<SecretSource, Fault> {
     let pb::SdsSecretConfig { name, sds_config } = config;
     if name.is_empty() {
         return Err(scope.field_fault("name", "is empty"));
     }
-    over_ads(scope, "sds_config", sds_config)?;
+    if let Some(ConfigSourceSpecifier::ApiConfigSource(_)) =
+        sds_config.as_ref().and_then(|source| source.config_source_specifier.as_ref())
+    {
+        scope.warn("sds_config", "names another server; the secret is asked of the control plane");
+    } else {
+        over_ads(scope, "sds_config", sds_config)?;
+    }
     Ok(SecretSource::Named(name.into()))
 }
 
