@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// Bind a listener elsewhere than configured, for trials on one machine; may be repeated.
     #[arg(long, value_name = "LISTENER=ADDRESS", value_parser = bind)]
     pub(crate) bind: Vec<(String, SocketAddr)>,
+    /// Take the place of the gateway that runs with the same state folder, if one does: its sockets are used, it is told to drain, and no
+    /// connection is refused.
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 impl Args {

@@ -13,11 +13,13 @@ mod last_good;
 mod ledger;
 mod memory_budget;
 mod metrics;
+mod place;
 mod plugins;
 mod process;
 mod ready;
 mod source;
 mod stats;
+mod takeover;
 
 use clap::Parser;
 use gateway_config::Bootstrap;
@@ -56,7 +58,7 @@ fn run(args: &args::Args, logs: LogHandle) -> anyhow::Result<()> {
         .thread_name("control")
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(process::run(bootstrap, args.bind.clone(), logs));
+    let outcome = runtime.block_on(process::run(bootstrap, args, logs));
     // What still runs is of no use to anyone.
     runtime.shutdown_background();
     outcome

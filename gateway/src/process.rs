@@ -3,18 +3,21 @@
 
 //! The life of the process: last good configuration, then the relay's, then the drain.
 
+use crate::args::Args;
 use crate::consumer::GatewayConsumer;
 use crate::last_good::{self, LastGood};
 use crate::ledger::Ledger;
+use crate::place::Place;
 use crate::plugins::Plugins;
 use crate::ready::{self, Gates};
+use crate::takeover::{self, Predecessor};
 use crate::{admin, allocator, memory_budget, metrics, source};
 use anyhow::Context;
 use bytes::Bytes;
 use futures::future::join_all;
 use gateway_config::{Bootstrap, ConfigStore, LocalZone};
 use gateway_proxy::{ConnectionLimits, DrainOptions, Proxy, ProxyOptions};
-use gateway_telemetry::{LogHandle, PageServer, Pages, Readiness, Shutdown};
+use gateway_telemetry::{LogHandle, Pages, Readiness, Shutdown};
 use gateway_wasm::{WasmHost, WasmLimits};
 use gateway_xds_api::{ResourceType, pack_encoded};
 use gateway_xds_client::{CertificateWatch, Client, ClientStatus, Subscriptions, WorkloadIdentity};
@@ -69,17 +72,15 @@ impl Shared {
 }
 
 /// Runs until told to end.
-pub(crate) async fn run(
-    bootstrap: Bootstrap,
-    bind: Vec<(String, SocketAddr)>,
-    logs: LogHandle,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bootstrap: Bootstrap, args: &Args, logs: LogHandle) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    let predecessor = if args.take_over { find_predecessor(&bootstrap).await? } else { None };
     tracing::info!(node = bootstrap.node_id(), control_plane = bootstrap.ads_address(), "gateway starts");
     let host = WasmHost::new(WasmLimits::default());
     let last_good = LastGood::new(&bootstrap.state_dir);
     let (store, from_disk) = load(&last_good, bootstrap.local.clone());
-    let proxy = Proxy::start(proxy_options(&bootstrap, bind, &host)).context("proxy cannot start")?;
+    let proxy =
+        Proxy::start(proxy_options(&bootstrap, args.bind.clone(), &host)).context("proxy cannot start")?;
     let shared = Arc::new(Shared {
         proxy,
         ledger: Mutex::new(ledger(&store)),
@@ -98,7 +99,8 @@ pub(crate) async fn run(
     let ending = CancellationToken::new();
     let identity = source::identity(&shared.bootstrap);
     let certificate = identity.as_ref().map_or_else(source::no_certificate, WorkloadIdentity::watch);
-    serve_pages(&shared, &host, certificate.clone(), logs, &ending).await?;
+    let pages = pages(&shared, &host, certificate.clone(), logs);
+    let mut place = Place::new(&shared, predecessor, pages, &ending).await?;
 
     let plugins = Plugins::new(host, source::relay(&shared.bootstrap), &shared.bootstrap.state_dir);
     let consumer = first_configuration(&shared, plugins).await;
@@ -110,10 +112,15 @@ pub(crate) async fn run(
         tokio::spawn(identity.run(ending.clone()));
     }
     tokio::spawn(client.run(ending.clone()));
-    tokio::spawn(last_good::keep(last_good, shared.clone()));
     tokio::spawn(ready::watch(gates, shared.clone()));
+    place.take(&shared, &ending).await?;
+    tokio::spawn(last_good::keep(last_good, shared.clone()));
 
-    shutdown.requested.cancelled().await;
+    tokio::select! {
+        () = shutdown.requested.cancelled() => {}
+        () = takeover::offer(&shared, &place.sockets, &ending) => shutdown.requested.cancel(),
+    }
+    drop(place);
     let deadline = Duration::from_secs(shared.bootstrap.drain_seconds);
     tokio::select! {
         report = shared.proxy.drain(deadline) => tracing::info!(forced = report.forced, took = ?report.took, "drained"),
@@ -189,24 +196,28 @@ fn subscriptions(shared: &Shared) -> Subscriptions {
     subscriptions
 }
 
-async fn serve_pages(
+async fn find_predecessor(bootstrap: &Bootstrap) -> anyhow::Result<Option<Predecessor>> {
+    let found = Predecessor::find(&bootstrap.state_dir).await?;
+    if found.is_none() {
+        tracing::info!(state_dir = %bootstrap.state_dir.display(), "there is no process whose place could be taken");
+    }
+    Ok(found)
+}
+
+/// The pages of each operations port.
+fn pages(
     shared: &Arc<Shared>,
     host: &WasmHost,
     certificate: CertificateWatch,
     logs: LogHandle,
-    ending: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> Vec<(SocketAddr, Pages)> {
     let registry = Arc::new(metrics::registry(host, shared));
     let bootstrap = &shared.bootstrap;
-    for (address, pages) in [
+    vec![
         (bootstrap.admin, admin::pages(shared, &registry, certificate, logs)),
         (bootstrap.readiness, admin::readiness(shared)),
         (bootstrap.metrics, metrics::pages(Pages::new(), shared, &registry)),
-    ] {
-        let server = PageServer::bind(address).await?;
-        tokio::spawn(server.serve(Arc::new(pages), ending.clone()));
-    }
-    Ok(())
+    ]
 }
 
 fn proxy_options(bootstrap: &Bootstrap, bind: Vec<(String, SocketAddr)>, host: &WasmHost) -> ProxyOptions {

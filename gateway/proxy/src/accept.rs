@@ -51,13 +51,17 @@ const HANDSHAKES: Duration = Duration::from_millis(200);
 /// How long accepting rests when the process has no descriptors left.
 const REST: Duration = Duration::from_millis(20);
 
-/// Takes connections until the listener stops; then takes what the kernel had completed already, so that nobody is reset.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, socket: TcpListener) {
+/// Takes connections until the listener stops; then takes what the kernel had completed already, so that nobody is reset, unless another
+/// process takes it.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, socket: Rc<TcpListener>) {
     let mut watch = listener.watch();
     let mut last = None;
     loop {
         let next = poll_fn(|context| {
             watch.register(context.waker());
+            if listener.is_handed_over() {
+                return Poll::Ready(None);
+            }
             match socket.poll_accept(context) {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
                 Poll::Pending if listener.phase() >= Phase::Refusing => {
@@ -78,7 +82,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, sock
                 tokio::time::sleep(REST).await;
             }
             None => {
-                take_rest(&worker, &listener, socket);
+                if !listener.is_handed_over() {
+                    take_rest(&worker, &listener, socket);
+                }
                 worker.shared().accepting.fetch_sub(1, Ordering::Release);
                 return;
             }
@@ -88,8 +94,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ListenerState>, sock
 
 /// Takes what waits in the kernel, and lets go of the socket. The runtime learns of a connection later than the kernel does: here the
 /// kernel itself is asked.
-fn take_rest(worker: &Rc<Worker>, listener: &Rc<ListenerState>, socket: TcpListener) {
-    let Ok(socket) = socket.into_std() else { return };
+fn take_rest(worker: &Rc<Worker>, listener: &Rc<ListenerState>, socket: Rc<TcpListener>) {
+    // Nobody else keeps it.
+    let Some(Ok(socket)) = Rc::into_inner(socket).map(TcpListener::into_std) else { return };
     loop {
         match socket.accept() {
             Ok((stream, peer)) => {

@@ -12,10 +12,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
+use tokio::net::TcpListener;
 
 /// What all workers share about one open listener.
 #[derive(Debug)]
@@ -89,6 +91,9 @@ pub(crate) struct ListenerState {
     pub(crate) tls: TlsConfigs,
     config: RefCell<Arc<Listener>>,
     phase: Cell<Phase>,
+    /// Those that take connections.
+    sockets: RefCell<Vec<Weak<TcpListener>>>,
+    handed_over: Cell<bool>,
     wakers: RefCell<HashMap<u64, Waker>>,
     next_waker: Cell<u64>,
 }
@@ -105,6 +110,8 @@ impl ListenerState {
             tls: TlsConfigs::default(),
             config: RefCell::new(config),
             phase: Cell::new(Phase::Open),
+            sockets: RefCell::default(),
+            handed_over: Cell::new(false),
             wakers: RefCell::default(),
             next_waker: Cell::new(0),
         })
@@ -130,6 +137,29 @@ impl ListenerState {
     pub(crate) fn swap(&self, config: Arc<Listener>) {
         self.config.replace(config);
         self.tls.clear();
+    }
+
+    /// Notes a socket that takes connections.
+    pub(crate) fn add_socket(&self, socket: &Rc<TcpListener>) {
+        self.sockets.borrow_mut().push(Rc::downgrade(socket));
+    }
+
+    /// The sockets that take connections, once more; one that can not be had twice is left out.
+    pub(crate) fn duplicates(&self) -> Vec<std::net::TcpListener> {
+        let sockets = self.sockets.borrow();
+        let open = sockets.iter().filter_map(Weak::upgrade);
+        open.filter_map(|socket| Some(socket.as_fd().try_clone_to_owned().ok()?.into())).collect()
+    }
+
+    /// Another process has the sockets: what waits in them is its.
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.set(true);
+        self.wake();
+    }
+
+    /// Whether another process has the sockets.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.get()
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn each_step_has_its_mark_and_is_left_below_it() {
-        let memory = Memory::new(Some(1000), None);
+        let memory = Memory::new(Some(1000), Option::None);
         let mut steps = Vec::new();
         for used in [100, 899, 900, 920, 919, 900, 899, 950, 980, 979, 961, 960, 935, 930, 100, 1200, 0] {
             if let Some(step) = memory.note(used, 1000) {

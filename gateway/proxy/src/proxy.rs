@@ -17,13 +17,13 @@ use crate::worker::{self, Change, Command, Opening, Shared};
 use gateway_config::{Listener, Snapshot};
 use gateway_upstream::UpstreamRegistry;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a worker may take to answer; a worker that takes longer is stuck.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub struct Proxy {
     workers: Vec<WorkerHandle>,
     installed: tokio::sync::Mutex<Installed>,
     draining: AtomicBool,
+    handed_over: AtomicBool,
     state: parking_lot::Mutex<State>,
 }
 
@@ -53,6 +54,8 @@ struct WorkerHandle {
 #[derive(Debug, Default)]
 struct Installed {
     listeners: HashMap<Box<str>, Bound>,
+    /// Sockets of a process whose place this one takes, that no listener has used yet.
+    inherited: HashMap<SocketAddr, Vec<TcpListener>>,
 }
 
 #[derive(Debug)]
@@ -121,6 +124,7 @@ impl Proxy {
             workers,
             installed: tokio::sync::Mutex::default(),
             draining: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             state: parking_lot::Mutex::default(),
         })
     }
@@ -182,16 +186,23 @@ impl Proxy {
                 continue;
             }
             let kind = if is_udp { Wanted::Udp } else { Wanted::Tcp { backlog: listener.backlog } };
-            match sockets::listen(wanted, self.workers.len(), kind) {
+            let there = if is_udp { None } else { installed.inherited.remove(&wanted) };
+            match sockets::listen(wanted, self.workers.len(), kind, there.unwrap_or_default()) {
                 Ok((address, sockets)) => {
                     tracing::info!(listener = %name, %address, "listener open");
                     let shared = SharedListener::new(name, address, self.shared.options.connections);
-                    for (change, socket) in changes.iter_mut().zip(sockets) {
-                        change.open.push(Opening {
-                            shared: Arc::clone(&shared),
-                            listener: Arc::clone(listener),
-                            socket,
-                        });
+                    let opening = |_| Opening {
+                        shared: Arc::clone(&shared),
+                        listener: Arc::clone(listener),
+                        sockets: Vec::new(),
+                    };
+                    let mut openings: Vec<_> = changes.iter().map(opening).collect();
+                    let workers = openings.len();
+                    for (index, socket) in sockets.into_iter().enumerate() {
+                        openings[index % workers].sockets.push(socket);
+                    }
+                    for (change, opening) in changes.iter_mut().zip(openings) {
+                        change.open.push(opening);
                     }
                     installed
                         .listeners
@@ -204,6 +215,39 @@ impl Proxy {
             }
         }
         (changes, failures)
+    }
+
+    /// Takes sockets of a process whose place this one takes: the first listener on the address of one uses it.
+    pub async fn inherit(&self, sockets: Vec<TcpListener>) {
+        let mut installed = self.installed.lock().await;
+        for socket in sockets {
+            if let Ok(address) = socket.local_addr() {
+                installed.inherited.entry(address).or_default().push(socket);
+            }
+        }
+    }
+
+    /// Closes what was inherited and no listener has used.
+    pub async fn forget_inherited(&self) {
+        self.installed.lock().await.inherited.clear();
+    }
+
+    /// The sockets that take connections, once more, for a process that takes this one's place. Sockets of datagrams are not among them.
+    pub async fn sockets(&self) -> Vec<TcpListener> {
+        let mut sockets = Vec::new();
+        for worker in &self.workers {
+            let (told, answer) = oneshot::channel();
+            worker.tell(Command::Sockets(told));
+            // One that is stuck keeps its own.
+            sockets.extend(timeout(ANSWER, answer).await.ok().and_then(Result::ok).unwrap_or_default());
+        }
+        sockets
+    }
+
+    /// Takes no connection any more: another process has the sockets, and what waits in them.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.tell(Command::HandOver));
     }
 
     /// Whether the proxy should get traffic; every worker has to answer for itself.
@@ -242,7 +286,10 @@ impl Proxy {
         self.draining.store(true, Ordering::Relaxed);
         self.tell_all(Phase::Draining);
         tracing::info!(connections = self.connections(), "drain begins");
-        sleep(self.shared.options.drain.accept_for.min(deadline)).await;
+        // Where another process takes the connections, no load balancer has to notice anything.
+        if !self.handed_over.load(Ordering::Relaxed) {
+            sleep(self.shared.options.drain.accept_for.min(deadline)).await;
+        }
         self.tell_all(Phase::Refusing);
         while (self.is_accepting() || self.connections() > 0) && Instant::now() < end {
             sleep(LOOK).await;

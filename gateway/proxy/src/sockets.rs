@@ -31,7 +31,8 @@ pub(crate) enum Wanted {
     Udp,
 }
 
-/// Opens `count` sockets on one address; port 0 lets the kernel choose one port for all.
+/// Opens `count` sockets on one address; port 0 lets the kernel choose one port for all. Those that are there already (of a process whose
+/// place this one takes) are used, all of them: clients may wait in each.
 ///
 /// # Errors
 /// Those of the system; nothing stays open then.
@@ -39,13 +40,15 @@ pub(crate) fn listen(
     address: SocketAddr,
     count: usize,
     wanted: Wanted,
+    there: Vec<TcpListener>,
 ) -> io::Result<(SocketAddr, Vec<ListenSocket>)> {
-    let first = open(address, wanted)?;
+    let mut there = there.into_iter().map(ListenSocket::Tcp);
+    let first = there.next().map_or_else(|| open(address, wanted), Ok)?;
     let bound = match &first {
         ListenSocket::Tcp(socket) => socket.local_addr()?,
         ListenSocket::Udp(socket) => socket.local_addr()?,
     };
-    let mut sockets = vec![first];
+    let mut sockets: Vec<_> = std::iter::once(first).chain(there).collect();
     while sockets.len() < count {
         sockets.push(open(bound, wanted)?);
     }

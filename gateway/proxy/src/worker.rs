@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Advance(Phase),
     /// Answer.
     Ping(oneshot::Sender<()>),
+    /// Tell the sockets that take connections.
+    Sockets(oneshot::Sender<Vec<std::net::TcpListener>>),
+    /// Another process has these sockets.
+    HandOver,
 }
 
 /// A new snapshot, and what changes between it and the one before.
@@ -72,12 +76,12 @@ pub(crate) struct Change {
     pub(crate) close: Vec<Box<str>>,
 }
 
-/// A listener to open, with this worker's socket.
+/// A listener to open, with this worker's sockets: one, or more where another process had more workers.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) shared: Arc<SharedListener>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) socket: ListenSocket,
+    pub(crate) sockets: Vec<ListenSocket>,
 }
 
 /// The snapshot in the hands of one worker: a request holds it without touching a counter that other workers share.
@@ -145,6 +149,12 @@ pub(crate) async fn run(
             Command::Ping(answer) => {
                 let _ = answer.send(());
             }
+            Command::Sockets(answer) => {
+                let sockets =
+                    worker.listeners.borrow().values().flat_map(|state| state.duplicates()).collect();
+                let _ = answer.send(sockets);
+            }
+            Command::HandOver => worker.listeners.borrow().values().for_each(|state| state.hand_over()),
         }
     }
 }
@@ -245,25 +255,36 @@ impl Worker {
     }
 
     fn open(self: &Rc<Self>, opening: Opening) {
-        let Opening { shared, listener, socket } = opening;
+        let Opening { shared, listener, sockets } = opening;
         let name = listener.name.clone();
         let metrics = self.metrics.listener(&shared.metrics_label());
         let state = ListenerState::new(shared, listener, metrics);
-        let (worker, serving) = (Rc::clone(self), Rc::clone(&state));
-        let started = match socket {
-            ListenSocket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(|socket| {
-                self.shared.accepting.fetch_add(1, Ordering::Relaxed);
-                spawn_local(accept::accept(worker, serving, socket))
-            }),
-            ListenSocket::Udp(socket) => tokio::net::UdpSocket::from_std(socket)
-                .map(|socket| spawn_local(udp::serve(worker, serving, socket))),
-        };
-        if let Err(error) = started {
-            tracing::error!(listener = %name, %error, "worker can not use the listener's socket");
+        for socket in sockets {
+            if let Err(error) = self.start(&state, socket) {
+                tracing::error!(listener = %name, %error, "worker can not use the listener's socket");
+            }
         }
         if let Some(before) = self.listeners.borrow_mut().insert(name, state) {
             self.leave(before);
         }
+    }
+
+    /// Takes connections, or datagrams, of one socket.
+    fn start(self: &Rc<Self>, state: &Rc<ListenerState>, socket: ListenSocket) -> std::io::Result<()> {
+        let (worker, state) = (Rc::clone(self), Rc::clone(state));
+        match socket {
+            ListenSocket::Tcp(socket) => {
+                let socket = Rc::new(tokio::net::TcpListener::from_std(socket)?);
+                state.add_socket(&socket);
+                self.shared.accepting.fetch_add(1, Ordering::Relaxed);
+                spawn_local(accept::accept(worker, state, socket));
+            }
+            ListenSocket::Udp(socket) => {
+                let socket = tokio::net::UdpSocket::from_std(socket)?;
+                spawn_local(udp::serve(worker, state, socket));
+            }
+        }
+        Ok(())
     }
 
     /// Lets a listener's connections end, and cuts what is left after a while.

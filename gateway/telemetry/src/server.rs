@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +45,24 @@ impl PageServer {
             Ok(Self { listener, address })
         };
         bind().await.map_err(|source| TelemetryError::Bind { address, source })
+    }
+
+    /// Uses a socket that listens already.
+    ///
+    /// # Errors
+    /// Where the runtime can not use it.
+    pub fn from_socket(socket: std::net::TcpListener, address: SocketAddr) -> Result<Self, TelemetryError> {
+        let listener =
+            TcpListener::from_std(socket).map_err(|source| TelemetryError::Bind { address, source })?;
+        Ok(Self { listener, address })
+    }
+
+    /// Its socket once more, for a process that takes this one's place.
+    ///
+    /// # Errors
+    /// Where the process has too many open.
+    pub fn socket(&self) -> std::io::Result<std::net::TcpListener> {
+        Ok(self.listener.as_fd().try_clone_to_owned()?.into())
     }
 
     /// The address in use.

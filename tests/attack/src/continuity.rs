@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! No request fails while the configuration changes under load: swaps of routes, clusters and listeners, rejected ones among them,
-//! certificates that rotate, listeners that come and go, endpoints that come and go.
+//! certificates that rotate, listeners that come and go, endpoints that come and go, and while one process takes another one's place.
 
 use crate::authority::Authority;
 use crate::load::{Judge, Load, Tally, Way};
@@ -42,6 +42,7 @@ pub(crate) struct Sizes {
     pub(crate) rotations: usize,
     pub(crate) listeners: usize,
     pub(crate) churns: usize,
+    pub(crate) restarts: usize,
 }
 
 /// What all phases work with.
@@ -81,6 +82,7 @@ pub(crate) async fn run(
     rotations(report, &scene, sizes.rotations).await?;
     listeners(report, &scene, sizes.listeners).await?;
     churn(report, &scene, sizes.churns).await?;
+    restarts(report, &mut scene, sizes.restarts).await?;
     report.check(
         "the process lives and is ready",
         scene.gateway.is_alive() && scene.gateway.is_ready().await,
@@ -280,5 +282,35 @@ async fn churn(report: &mut Report, scene: &Scene, count: usize) -> anyhow::Resu
     let tallies = load.stop().await;
     let requests = judge(report, "endpoints", &tallies, true);
     report.figure("endpoints", json!({"changes": count, "requests": requests}));
+    Ok(())
+}
+
+/// A process takes the place of the one before, again and again; probes of its readiness are answered all the while.
+async fn restarts(report: &mut Report, scene: &mut Scene, count: usize) -> anyhow::Result<()> {
+    let load = Load::start(&scene.ways(), &anything());
+    tokio::time::sleep(CALM).await;
+    let (mut unready, mut longest) = (0, Duration::ZERO);
+    for _ in 0..count {
+        // One that gives up changes nothing.
+        scene.gateway.ask_and_leave().await?;
+        let started = Instant::now();
+        scene.gateway.replace().await?;
+        longest = longest.max(started.elapsed());
+        unready += usize::from(!scene.gateway.is_ready().await);
+        tokio::time::sleep(CALM).await;
+    }
+    let tallies = load.stop().await;
+    let requests = judge(report, "restarts", &tallies, false);
+    report.check("restarts: the new process is ready when the old one has ended", unready == 0, || {
+        format!("{unready} of {count} are not")
+    });
+    let taken = scene.gateway.logged("the place of the process before is taken");
+    report.check("restarts: each took the place of the one before", taken == count, || {
+        format!("{taken} of {count}")
+    });
+    report.figure(
+        "restarts",
+        json!({"restarts": count, "requests": requests, "longest_s": longest.as_secs_f64()}),
+    );
     Ok(())
 }

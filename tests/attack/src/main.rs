@@ -93,6 +93,9 @@ enum Suite {
         /// Changes of a cluster's endpoints.
         #[arg(long, default_value_t = 200)]
         churns: usize,
+        /// Processes that take each other's place.
+        #[arg(long, default_value_t = 5)]
+        restarts: usize,
     },
 }
 
@@ -109,8 +112,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Suite::Floods { gateway, folder, slow, idle } => {
                 floods_suite(&mut report, &gateway, &folder, (slow, idle)).await
             }
-            Suite::Continuity { gateway, folder, swaps, rotations, listeners, churns } => {
-                let sizes = continuity::Sizes { swaps, rotations, listeners, churns };
+            Suite::Continuity { gateway, folder, swaps, rotations, listeners, churns, restarts } => {
+                let sizes = continuity::Sizes { swaps, rotations, listeners, churns, restarts };
                 continuity::run(&mut report, &gateway, &folder, sizes).await
             }
         }

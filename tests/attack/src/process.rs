@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, Command};
 
 /// Time for the process to be ready.
@@ -26,6 +27,8 @@ const PAGE: Duration = Duration::from_secs(5);
 pub(crate) struct Process {
     admin: SocketAddr,
     readiness: SocketAddr,
+    program: PathBuf,
+    bootstrap: PathBuf,
     log: PathBuf,
     id: u32,
     child: Child,
@@ -35,6 +38,15 @@ pub(crate) struct Process {
 /// An address that nobody uses right now.
 pub(crate) async fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
+}
+
+/// Starts the program; its log is written behind what is there.
+fn launch(program: &Path, bootstrap: &Path, log: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
+    let out = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(program);
+    command.arg("--bootstrap").arg(bootstrap).args(arguments);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).kill_on_drop(true);
+    command.spawn().with_context(|| format!("start {}", program.display()))
 }
 
 impl Process {
@@ -64,18 +76,10 @@ impl Process {
         let file = folder.join("bootstrap.yaml");
         std::fs::write(&file, bootstrap.to_string())?;
         let log = folder.join("gateway.log");
-        let out = File::create(&log)?;
-        let child = Command::new(program)
-            .arg("--bootstrap")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let child = launch(program, &file, &log, &[])?;
         let id = child.id().context("the gateway ended at once")?;
-        let mut process = Self { admin, readiness, log, id, child, control };
+        let (program, bootstrap) = (program.to_owned(), file);
+        let mut process = Self { admin, readiness, program, bootstrap, log, id, child, control };
         let started = Instant::now();
         while !process.is_ready().await {
             let rejected = process.control.rejected();
@@ -85,6 +89,26 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(process)
+    }
+
+    /// Lets another process of the same program and bootstrap take this one's place; done once the old one has ended by itself.
+    pub(crate) async fn replace(&mut self) -> anyhow::Result<()> {
+        let next = launch(&self.program, &self.bootstrap, &self.log, &["--take-over"])?;
+        self.id = next.id().context("the new gateway ended at once")?;
+        let mut before = std::mem::replace(&mut self.child, next);
+        match tokio::time::timeout(START, before.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(status) => bail!("the gateway before ended with {status:?}"),
+            Err(_) => bail!("the gateway before does not end; see {}", self.log.display()),
+        }
+    }
+
+    /// Asks for this one's place as another process does, and goes away once the first socket came.
+    pub(crate) async fn ask_and_leave(&self) -> anyhow::Result<()> {
+        let meeting = self.bootstrap.with_file_name("state").join("takeover.sock");
+        let mut stream = UnixStream::connect(meeting).await?;
+        tokio::time::timeout(PAGE, stream.read_u8()).await??;
+        Ok(())
     }
 
     /// Who configures it.
