@@ -48,6 +48,7 @@ mod metrics;
 mod mirror;
 mod mutations;
 mod normalise;
+mod one_line;
 mod options;
 mod overload;
 mod path;

@@ -4,11 +4,11 @@
 //! Header changes of routes, virtual hosts, tables and clusters: removals first, then additions, as in Envoy.
 
 use crate::format::{LiveHeaders, Values, write_text};
+use crate::one_line;
 use gateway_config::{
     AppendAction, HeaderAddition, HeaderFormat, HeaderMutations, HeaderTarget, Operator, TableSettings,
 };
 use gateway_filter_api::{RequestHead, ResponseHead, is_authority};
-use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The changes for one request in the order of their effect: a route's before the virtual host's before the table's, or the other way
@@ -61,7 +61,9 @@ pub(crate) fn apply_to_request(head: &mut RequestHead, mutations: &HeaderMutatio
 
 fn put_in_request(head: &mut RequestHead, addition: &HeaderAddition, value: HeaderValue) {
     match &addition.target {
-        HeaderTarget::Header(name) => put(&mut head.headers, name, value, addition.action),
+        HeaderTarget::Header(name) => {
+            put(&mut head.headers, name, value, addition.action, &one_line::OF_REQUESTS)
+        }
         HeaderTarget::Authority
             if is_authority(value.as_bytes()) && addition.action != AppendAction::AddIfAbsent =>
         {
@@ -93,7 +95,7 @@ pub(crate) fn apply_to_response(
         .collect();
     for (addition, value) in in_order(made) {
         if let HeaderTarget::Header(name) = &addition.target {
-            put(&mut head.headers, name, value, addition.action);
+            put(&mut head.headers, name, value, addition.action, &one_line::OF_ANSWERS);
         }
     }
 }
@@ -131,52 +133,20 @@ pub(crate) fn reads_request(mutations: &HeaderMutations) -> bool {
 }
 
 /// Writes a header; conditions were looked at before.
-fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
+fn put(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    value: HeaderValue,
+    action: AppendAction,
+    one_line: &[&str],
+) {
     match action {
-        AppendAction::Append | AppendAction::AddIfAbsent if JOINED.contains(&name.as_str()) => {
-            match headers.entry(name) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(value);
-                }
-                // Nothing is joined to nothing, and nothing to it.
-                Entry::Occupied(_) if value.is_empty() => {}
-                Entry::Occupied(mut occupied) if occupied.get().is_empty() => {
-                    occupied.insert(value);
-                }
-                Entry::Occupied(mut occupied) => {
-                    let joined = [occupied.get().as_bytes(), b",", value.as_bytes()].concat();
-                    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-                        occupied.insert(joined);
-                    }
-                }
-            }
-        }
-        AppendAction::Append | AppendAction::AddIfAbsent => {
-            headers.append(name, value);
-        }
+        AppendAction::Append | AppendAction::AddIfAbsent => one_line::append(headers, name, value, one_line),
         AppendAction::Overwrite | AppendAction::OverwriteIfExists => {
             headers.insert(name, value);
         }
     }
 }
-
-/// Headers of which Envoy keeps one line: further values are joined to it.
-const JOINED: [&str; 14] = [
-    "user-agent",
-    "via",
-    "te",
-    "expect",
-    "server",
-    "date",
-    "location",
-    "content-type",
-    "x-request-id",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-client-cert",
-];
 
 /// The value to write; none where it is empty and must not be.
 fn value_of(

@@ -4,9 +4,10 @@
 //! The form of a request on HTTP/1.1 and HTTP/2: both are made from either, so that a request may move between connections.
 
 use crate::switch;
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
 use http::uri::{Authority, InvalidUri, InvalidUriParts, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
+use http_body::Body;
 use hyper::ext::Protocol;
 
 /// A request that has no valid form.
@@ -26,10 +27,24 @@ pub(crate) enum FormError {
     Scheme(#[source] InvalidUri),
 }
 
-/// Brings the target, host header and version into the form that the connection's protocol wants.
-pub(crate) fn prepare<B>(request: &mut Request<B>, http2: bool, scheme: &str) -> Result<(), FormError> {
+/// Brings the target, host header, framing and version into the form that the connection's protocol wants.
+pub(crate) fn prepare<B: Body>(request: &mut Request<B>, http2: bool, scheme: &str) -> Result<(), FormError> {
     switch::prepare(request, http2);
-    if http2 { prepare_http2(request, scheme) } else { prepare_http1(request) }
+    if http2 {
+        return prepare_http2(request, scheme);
+    }
+    if request.body().is_end_stream()
+        && has_usual_body(request.method())
+        && !request.headers().contains_key(UPGRADE)
+    {
+        // Some servers answer 411 where a method that usually has a body says nothing of one (RFC 9110, 8.6).
+        request.headers_mut().entry(CONTENT_LENGTH).or_insert(const { HeaderValue::from_static("0") });
+    }
+    prepare_http1(request)
+}
+
+fn has_usual_body(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE)
 }
 
 /// Origin form with a host header (RFC 9112, 3.2); CONNECT keeps its authority form.
@@ -80,11 +95,14 @@ fn path_of(uri: &Uri) -> PathAndQuery {
 mod tests {
     use super::{Protocol, prepare};
     use crate::Switch;
+    use bytes::Bytes;
     use http::{HeaderValue, Method, Request, Uri, Version, header::HOST};
+    use http_body_util::{Empty, Full};
 
     #[test]
     fn requests_move_between_protocols() {
-        let mut request = Request::get("/a?b=c").header(HOST, "shop.example:8080").body(()).unwrap();
+        let mut request =
+            Request::get("/a?b=c").header(HOST, "shop.example:8080").body(Empty::<Bytes>::new()).unwrap();
         prepare(&mut request, true, "https").unwrap();
         assert_eq!(request.uri(), "https://shop.example:8080/a?b=c");
         assert_eq!((request.version(), request.headers().get(HOST)), (Version::HTTP_2, None));
@@ -98,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_request_for_an_upgrade_takes_the_form_of_its_connection() {
-        let mut request = Request::get("/chat").header(HOST, "shop.example").body(()).unwrap();
+        let mut request =
+            Request::get("/chat").header(HOST, "shop.example").body(Empty::<Bytes>::new()).unwrap();
         let protocol = HeaderValue::from_static("websocket");
         request.extensions_mut().insert(Switch::Upgrade { protocol, method: Method::GET });
         prepare(&mut request, true, "http").unwrap();
@@ -120,7 +139,8 @@ mod tests {
     #[test]
     fn connect_has_a_host_alone() {
         let uri = Uri::builder().authority("db.example:5432").build().unwrap();
-        let mut request = Request::builder().method(Method::CONNECT).uri(uri).body(()).unwrap();
+        let mut request =
+            Request::builder().method(Method::CONNECT).uri(uri).body(Empty::<Bytes>::new()).unwrap();
         for http2 in [false, true, false] {
             prepare(&mut request, http2, "https").unwrap();
             assert_eq!(request.uri(), "db.example:5432");
@@ -129,12 +149,30 @@ mod tests {
     }
 
     #[test]
+    fn a_method_that_usually_has_a_body_says_where_there_is_none() {
+        for (method, body, expected) in [
+            (Method::POST, "", Some("0")),
+            (Method::OPTIONS, "", Some("0")),
+            (Method::POST, "text", None),
+            (Method::GET, "", None),
+            (Method::DELETE, "", None),
+        ] {
+            let body = Full::new(Bytes::from(body));
+            let mut request =
+                Request::builder().method(method).uri("/").header(HOST, "a.example").body(body).unwrap();
+            prepare(&mut request, false, "http").unwrap();
+            let said = request.headers().get("content-length").map(|value| value.to_str().unwrap());
+            assert_eq!(said, expected, "{}", request.method());
+        }
+    }
+
+    #[test]
     fn a_request_without_authority_is_refused() {
         for http2 in [false, true] {
-            let mut request = Request::get("/").body(()).unwrap();
+            let mut request = Request::get("/").body(Empty::<Bytes>::new()).unwrap();
             assert!(prepare(&mut request, http2, "http").is_err());
         }
-        let mut request = Request::get("/").header(HOST, "a b").body(()).unwrap();
+        let mut request = Request::get("/").header(HOST, "a b").body(Empty::<Bytes>::new()).unwrap();
         assert!(prepare(&mut request, true, "http").is_err());
     }
 }

@@ -6,6 +6,7 @@
 use super::Refused;
 use crate::client_address::{Client, learn};
 use crate::connection::Connection;
+use crate::one_line;
 use crate::via;
 use gateway_config::{Forwarding, HttpConnectionManager, Underscores};
 use http::header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
@@ -79,7 +80,8 @@ pub(super) struct Trusted {
     pub(super) client: Client,
 }
 
-/// Removes the headers of the client's own connection (RFC 9110, 7.6.1) and underscores where not wanted.
+/// Removes the headers of the client's own connection (RFC 9110, 7.6.1) and underscores where not wanted; what is one header becomes
+/// one line.
 pub(super) fn strip(headers: &mut HeaderMap, underscores: Underscores) -> Result<Stripped, Refused> {
     let seen = look(headers);
     if seen.underscore && underscores == Underscores::Reject {
@@ -104,6 +106,7 @@ pub(super) fn strip(headers: &mut HeaderMap, underscores: Underscores) -> Result
     if seen.underscore && underscores == Underscores::Drop {
         remove_where(headers, |name| name.contains('_'));
     }
+    one_line::join(headers);
     Ok(Stripped { upgrade, envoy: seen.envoy })
 }
 
