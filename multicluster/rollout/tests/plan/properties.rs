@@ -103,7 +103,7 @@ fn happen(world: &mut World, happening: &Happening) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
     /// No unconfirmed revision reaches a later wave, no pin is lost, nothing quarantined is handed out; and once
     /// everything is well again, the newest revision gets everywhere.
@@ -126,6 +126,10 @@ proptest! {
         prop_assert_eq!(plan.phase, RolloutPhase::Complete, "{}", plan.message);
         prop_assert!(world.pins().values().all(|pin| *pin == Some(newest.as_str())), "{:?}", world.pins());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     /// A revision that some cluster of the first wave rejects never reaches another wave.
     #[test]
