@@ -154,6 +154,10 @@ impl ListenerState {
     /// Another process has the sockets: what waits in them is its.
     pub(crate) fn hand_over(&self) {
         self.handed_over.set(true);
+        if self.takes_datagrams() {
+            // The other one has sockets of its own: as long as these are open, some clients' datagrams come here.
+            self.advance(Phase::Closed);
+        }
         self.wake();
     }
 

@@ -383,3 +383,21 @@ async fn a_drain_waits_until_sessions_are_quiet() {
     assert_eq!(report.forced, 0);
     assert!(report.took > Duration::from_millis(900) && report.took < Duration::from_secs(5), "{report:?}");
 }
+
+#[tokio::test]
+async fn who_takes_the_place_takes_the_datagrams_too() {
+    let (one, two) = two().await;
+    let before = Gateway::listening(&listening(&proxy("hosts")), vec![cluster("hosts", &[one])]).await;
+    let clients = [Client::to(before.address).await, Client::to(before.address).await];
+    for client in &clients {
+        assert_eq!(client.host().await, "one");
+    }
+    let place = on(&before.address.to_string(), &proxy("hosts"));
+    let after = Gateway::listening(&place, vec![cluster("hosts", &[two])]).await;
+    before.proxy.hand_over();
+    before.until("sessions to end", |g| g.metric("envoy_udp_downstream_sess_active", "") == 0).await;
+    for client in &clients {
+        assert_eq!(client.host().await, "two");
+    }
+    assert_eq!(after.metric("envoy_udp_downstream_sess_active", ""), 2);
+}
