@@ -119,13 +119,17 @@ impl<'a> Steering<'a> {
 
 fn take(headers: &mut HeaderMap, respect_expected: bool) -> Told {
     let mut told = Told::default();
+    let expected = headers.get(&EXPECTED_TIMEOUT).filter(|_| respect_expected).cloned();
     let mut text = |name: &str| {
         let value = headers.remove(name)?;
         told.any = true;
         value.to_str().ok().map(str::to_owned)
     };
     let number = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
-    told.timeout = number(text("x-envoy-upstream-rq-timeout-ms"));
+    if expected.is_none() {
+        // Else it is none of this gateway's business, and goes on as in Envoy.
+        told.timeout = number(text("x-envoy-upstream-rq-timeout-ms"));
+    }
     told.per_try = number(text("x-envoy-upstream-rq-per-try-timeout-ms"));
     told.alternative = text("x-envoy-upstream-rq-timeout-alt-response").is_some();
     let retries = number(text("x-envoy-max-retries"));
@@ -144,8 +148,7 @@ fn take(headers: &mut HeaderMap, respect_expected: bool) -> Told {
     told.status_codes =
         tokens(&codes).filter_map(|code| StatusCode::from_u16(code.parse().ok()?).ok()).collect();
     told.header_names = tokens(&names).filter_map(|name| HeaderName::try_from(name).ok()).collect();
-    if respect_expected
-        && let Some(expected) = headers.get(&EXPECTED_TIMEOUT).and_then(|value| value.to_str().ok())
+    if let Some(expected) = expected.as_ref().and_then(|value| value.to_str().ok())
         && let Ok(millis) = expected.trim().parse()
     {
         told.timeout = Some(millis);

@@ -117,8 +117,7 @@ fn inner_setting(scope: &mut Scope, any: &Any) -> Result<FilterSetting, Fault> {
                 .map(|own| FilterSetting::HeaderMutation([Arc::new(own)].into()))
         }
         "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig" => {
-            filters::jwt_authn::per_route(scope, any)
-                .map(|own| own.map_or(FilterSetting::Disabled, |own| FilterSetting::JwtAuthn(Arc::new(own))))
+            filters::jwt_authn::per_route(scope, any).map(|own| FilterSetting::JwtAuthn(Arc::new(own)))
         }
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => {
             filters::local_rate_limit::limit(scope, any)

@@ -67,8 +67,9 @@ pub enum JwtAllowance {
 /// What a route says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtRoute {
-    /// The name of a requirement of the filter; a name that the filter does not have refuses all requests.
-    pub requirement: Box<str>,
+    /// The name of a requirement of the filter; a name that the filter does not have refuses all requests. None: nothing is required, and
+    /// all that the filter does is to take out headers that only claims may fill.
+    pub requirement: Option<Box<str>>,
 }
 
 /// Who gives tokens out, and what happens with good ones.

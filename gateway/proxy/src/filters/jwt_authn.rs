@@ -113,7 +113,8 @@ impl Check {
             let rule = config.rules.iter().find(|rule| rule.matcher.is_match(&view));
             return Ok(rule.and_then(|rule| rule.requirement.clone()));
         };
-        let found = config.requirements.iter().find(|(name, _)| *name == route.requirement);
+        let Some(wanted) = &route.requirement else { return Ok(None) };
+        let found = config.requirements.iter().find(|(name, _)| name == wanted);
         found.map(|(_, requirement)| Some(requirement.clone())).ok_or_else(|| {
             let details = "jwt_authn_access_denied{Wrong_requirement_name}";
             Box::new(LocalResponse {

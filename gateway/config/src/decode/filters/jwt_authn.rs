@@ -90,16 +90,16 @@ pub(crate) fn jwt_authn(scope: &mut Scope, any: &Any) -> Result<JwtAuthn, Fault>
     })
 }
 
-/// What a route says; none: the filter is off there.
-pub(crate) fn per_route(scope: &mut Scope, any: &Any) -> Result<Option<JwtRoute>, Fault> {
+/// What a route says.
+pub(crate) fn per_route(scope: &mut Scope, any: &Any) -> Result<JwtRoute, Fault> {
     let pb::PerRouteConfig { requirement_specifier } = unpack(any).map_err(|error| scope.fault(error))?;
     match scope.required("requirement_specifier", requirement_specifier)? {
-        per_route_config::RequirementSpecifier::Disabled(true) => Ok(None),
+        per_route_config::RequirementSpecifier::Disabled(true) => Ok(JwtRoute { requirement: None }),
         per_route_config::RequirementSpecifier::Disabled(false) => {
             Err(scope.field_fault("disabled", "must be true; name a requirement otherwise"))
         }
         per_route_config::RequirementSpecifier::RequirementName(name) => {
-            Ok(Some(JwtRoute { requirement: name.into() }))
+            Ok(JwtRoute { requirement: Some(name.into()) })
         }
     }
 }
@@ -179,17 +179,20 @@ fn locations(
             cookies: [].into(),
         });
     }
-    let headers = scope.each("from_headers", headers, |scope, header| {
+    let mut headers = scope.each("from_headers", headers, |scope, header| {
         let pb::JwtHeader { name, value_prefix } = header;
         let name =
             HeaderName::try_from(name).map_err(|_| scope.field_fault("name", "is not a header name"))?;
-        Ok((name, value_prefix.into()))
+        Ok((name, Box::<str>::from(value_prefix)))
     })?;
-    Ok(JwtLocations {
-        headers: headers.into(),
-        params: params.into_iter().map(Into::into).collect(),
-        cookies: cookies.into_iter().map(Into::into).collect(),
-    })
+    // As Envoy looks at them: which of several bad tokens is told depends on it.
+    headers.sort_by_cached_key(|(name, prefix)| format!("{name}{prefix}"));
+    let sorted = |names: Vec<String>| {
+        let mut names: Box<[Box<str>]> = names.into_iter().map(Into::into).collect();
+        names.sort_unstable();
+        names
+    };
+    Ok(JwtLocations { headers: headers.into(), params: sorted(params), cookies: sorted(cookies) })
 }
 
 fn keys(scope: &mut Scope, source: Option<JwksSourceSpecifier>) -> Result<JwksSource, Fault> {

@@ -99,11 +99,12 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// All tokens that are where a provider's are must be good ones of it: the upstream may look at any of them.
+    /// All tokens that are where a provider's are must be good ones of it: the upstream may look at any of them. The last one is looked at
+    /// first, as in Envoy.
     async fn provider(&mut self, provider: usize, audiences: Option<&[Box<str>]>) -> Result<(), JwtError> {
         let found = self.found;
         let mut result = Err(JwtError::Missing);
-        for one in found.iter().filter(|one| one.provider == provider) {
+        for one in found.iter().rev().filter(|one| one.provider == provider) {
             let token = Token::parse(&one.token)?;
             let issuer = &*self.provider_at(provider)?.issuer;
             if !issuer.is_empty() && issuer != token.issuer() {
