@@ -43,6 +43,7 @@ pub(crate) mod socket;
 pub(crate) mod strings;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tls;
+pub(crate) mod tracing;
 pub(crate) mod udp_proxy;
 pub(crate) mod uri_template;
 pub(crate) mod wasm_config;

@@ -5,7 +5,7 @@
 
 use crate::{
     AccessLogs, ClientCertificateHeader, Clients, HttpFilter, LocalReplies, RouteTable, RouterOptions,
-    UpgradeRule,
+    Tracing, UpgradeRule,
 };
 use http::HeaderValue;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::time::Duration;
 /// HTTP settings of a filter chain.
 #[derive(Debug)]
 pub struct HttpConnectionManager {
+    /// How requests are traced; none: they are not.
+    pub tracing: Option<Arc<Tracing>>,
     /// Prefix of its statistics.
     pub stat_prefix: Box<str>,
     /// Where routes come from.

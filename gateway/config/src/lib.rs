@@ -54,6 +54,7 @@ mod socket;
 mod store;
 mod string_matcher;
 mod tcp_proxy;
+mod tracing;
 mod udp_proxy;
 mod upstream_policy;
 mod virtual_host;
@@ -133,6 +134,7 @@ pub use socket::{ConnectProxy, ProxyHeader, ProxyHeaderVersion, RequestNames, So
 pub use store::{Applied, ConfigStore, Update, Waiting};
 pub use string_matcher::{FullRegex, StringMatcher, StringPattern};
 pub use tcp_proxy::{TcpCluster, TcpProxy};
+pub use tracing::{Collector, TagValue, Tracing};
 pub use udp_proxy::{DatagramHash, UdpProxy};
 pub use upstream_policy::{
     CircuitBreakers, ClusterLimits, FailurePercentage, OutlierDetection, RateDetection, RetryBudget,

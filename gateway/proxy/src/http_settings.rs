@@ -8,6 +8,7 @@ use crate::filters::{Native, Site};
 use crate::metrics::HttpMetrics;
 use crate::options::Limits;
 use crate::plugin::Plugin;
+use crate::trace::Tracer;
 use gateway_config::{HttpConnectionManager, HttpFilterKind, WasmFailurePolicy, WasmFilter};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(crate) struct HttpSettings {
     pub(crate) metrics: Arc<HttpMetrics>,
     /// In the order of the configuration; none where a log can not be opened.
     pub(crate) logs: Box<[Option<Rc<LogWriter>>]>,
+    /// Traces requests, where that is configured.
+    pub(crate) tracer: Option<Tracer>,
     /// In order, without the router.
     pub(crate) filters: Box<[ConfiguredFilter]>,
 }
@@ -73,6 +76,6 @@ impl HttpSettings {
             };
             Some(ConfiguredFilter { name: filter.name.clone(), disabled: filter.disabled, kind })
         });
-        Self { filters: filters.collect(), http: Arc::clone(http), metrics, logs }
+        Self { filters: filters.collect(), http: Arc::clone(http), metrics, logs, tracer: None }
     }
 }

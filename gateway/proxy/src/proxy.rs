@@ -106,6 +106,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: UpstreamRegistry::new(),
             logs: AccessLogs::default(),
+            exports: Arc::default(),
             factories: Factories::new(options.plugins.clone()),
             jwks: JwksCache::default(),
             tickets: TicketKeys::default(),
@@ -361,6 +362,13 @@ impl Proxy {
             tag: None,
             value: StatValue::Counter(self.shared.logs.dropped()),
         });
+        let exports = &self.shared.exports;
+        for (name, number) in
+            [("trace_spans_sent_total", &exports.sent), ("trace_spans_dropped_total", &exports.dropped)]
+        {
+            let value = StatValue::Counter(number.load(Ordering::Relaxed));
+            visit(&Stat { scope: StatScope::Own(None), name, tag: None, value });
+        }
     }
 
     /// Writes all numbers to `out` as Prometheus text.

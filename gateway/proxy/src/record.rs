@@ -12,6 +12,7 @@ use crate::format::{Values, write_json, write_text};
 use crate::metrics::{Measures, Outcome};
 use crate::request_body::{BodyError, BodySource, RequestBody};
 use crate::routing::{Chosen, Routing};
+use crate::trace::OpenSpan;
 use gateway_config::{EndpointAddress, LogLine, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
 use gateway_upstream::{HostState, SendError, clock};
@@ -54,6 +55,8 @@ pub(crate) struct Record {
     pub(crate) upstream_version: Option<Version>,
     /// Why an attempt got no answer, for the log.
     pub(crate) upstream_failure: Option<Box<str>>,
+    /// Where the request is traced, and its span sampled.
+    pub(crate) span: Option<Box<OpenSpan>>,
     times: Times,
     kept: Option<Box<Kept>>,
     /// For Istio's metrics, where they are asked for.
@@ -108,6 +111,7 @@ impl Record {
             request_id: None,
             upstream_version: None,
             upstream_failure: None,
+            span: None,
             times: Times::default(),
             kept: None,
             destination: connection.worker().istio().map(|_| Box::default()),
@@ -139,7 +143,7 @@ impl Record {
 
     /// Keeps the names of the route that was found and of its cluster.
     pub(crate) fn keep_routing(&mut self, routing: &Routing<'_>) {
-        if self.kept.is_none() && self.destination.is_none() {
+        if self.kept.is_none() && self.destination.is_none() && self.span.is_none() {
             return;
         }
         let chosen = routing.chosen.as_ref().map(Chosen::name);
@@ -150,6 +154,9 @@ impl Record {
         }
         if let Some(destination) = &mut self.destination {
             destination.cluster = cluster.unwrap_or_default().into();
+        }
+        if let Some(span) = &mut self.span {
+            span.cluster = cluster.map(Into::into);
         }
     }
 
@@ -365,6 +372,9 @@ impl Drop for Record {
         }
         if let Some(kept) = self.kept.take() {
             self.log(&kept, duration);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(self, duration);
         }
     }
 }

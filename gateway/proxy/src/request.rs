@@ -90,6 +90,9 @@ async fn answer<'a>(
             }
         };
     record.client = client;
+    if let Some(tracer) = &settings.tracer {
+        record.span = tracer.begin(&mut head);
+    }
     if settings.http.request_id_in_answers {
         record.request_id = head.headers.get(&respond::X_REQUEST_ID).cloned();
     }

@@ -17,6 +17,7 @@ use crate::plugin::{Factories, Plugin};
 use crate::request_body::RequestBody;
 use crate::sockets::ListenSocket;
 use crate::tls::TicketKeys;
+use crate::trace::{Exporter, Exports, Tracer};
 use crate::udp;
 use gateway_config::{AccessLog, HttpConnectionManager, Listener, LogSink, Snapshot};
 use gateway_upstream::{UpstreamRegistry, Upstreams};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) options: ProxyOptions,
     pub(crate) upstream: Arc<UpstreamRegistry>,
     pub(crate) logs: AccessLogs,
+    /// Numbers of the exporters of spans.
+    pub(crate) exports: Arc<Exports>,
     pub(crate) factories: Factories,
     /// Keys for tokens, for all filters that need the same.
     pub(crate) jwks: JwksCache,
@@ -206,7 +209,7 @@ impl Worker {
     }
 
     /// What to serve a filter chain with.
-    pub(crate) fn http_settings(&self, http: &Arc<HttpConnectionManager>) -> Rc<HttpSettings> {
+    pub(crate) fn http_settings(self: &Rc<Self>, http: &Arc<HttpConnectionManager>) -> Rc<HttpSettings> {
         let key = Arc::as_ptr(http) as usize;
         if let Some(found) = self.settings.borrow().get(&key) {
             return Rc::clone(found);
@@ -214,7 +217,12 @@ impl Worker {
         let logs = http.access_logs.logs.iter().map(|log| self.log_writer(log)).collect();
         let plugin = |name: &str, wasm: &_| Plugin::new(self.shared.factories.get(name, wasm), self.index);
         let site = Site { stat_prefix: &http.stat_prefix, filters: &http.filters, metrics: &self.metrics };
-        let made = Rc::new(HttpSettings::new(http, self.metrics.http(&http.stat_prefix), logs, site, plugin));
+        let tracer = http.tracing.as_ref().map(|tracing| Tracer {
+            exporter: Exporter::start(self, &tracing.collector, &tracing.service),
+            tracing: Arc::clone(tracing),
+        });
+        let metrics = self.metrics.http(&http.stat_prefix);
+        let made = Rc::new(HttpSettings { tracer, ..HttpSettings::new(http, metrics, logs, site, plugin) });
         self.settings.borrow_mut().insert(key, Rc::clone(&made));
         made
     }

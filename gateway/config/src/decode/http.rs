@@ -41,10 +41,10 @@ pub(crate) fn connection_manager(
             path_with_escaped_slashes_action, strip_matching_host_port, route_specifier, strip_port_mode, http_protocol_options,
             forward_client_cert_details, set_current_client_cert_details, via, strip_trailing_host_dot, append_x_forwarded_port,
             scheme_header_transformation, original_ip_detection_extensions, internal_address_config,
-            local_reply_config,
+            local_reply_config, tracing,
         }
         warn {
-            tracing, http3_protocol_options, access_log_options,
+            http3_protocol_options, access_log_options,
             early_header_mutation_extensions, forward_client_cert_matcher, proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             request_id_extension, path_normalization_options, proxy_status_config,
             typed_header_validation_config, append_local_overload, access_log_flush_interval, forward_proto_config,
@@ -139,6 +139,11 @@ pub(crate) fn connection_manager(
             .map(|config| scope.at("local_reply_config", |scope| local_replies(scope, config)).map(Arc::new))
             .transpose()?,
         upgrades: scope.each("upgrade_configs", upgrade_configs, upgrade)?.into(),
+        tracing: tracing
+            .map_or(Ok(None), |tracing| {
+                scope.at("tracing", |scope| crate::decode::tracing::tracing(scope, tracing))
+            })?
+            .map(Arc::new),
     })
 }
 

@@ -42,5 +42,6 @@ mod routing;
 mod services;
 mod tcp;
 mod tls;
+mod traces;
 mod udp;
 mod upgrades;
