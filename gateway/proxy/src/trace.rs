@@ -3,8 +3,8 @@
 
 //! Traces: which requests get a span, what the upstream is told, and what the span says at the request's end.
 //!
-//! As Envoy's OpenTelemetry tracer: a client's `traceparent` is continued and its sampling kept; without one the shares of the configuration
-//! decide, by the request's id where it has one. Besides that, B3 headers are continued where there is no `traceparent`.
+//! As Envoy's OpenTelemetry tracer: a client's `traceparent` is continued, and sampled where it is and the shares of the configuration take
+//! the request too, by its id where it has one. Besides that, B3 headers are continued where there is no `traceparent`.
 
 mod context;
 mod exporter;
@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static CLIENT_TRACE: HeaderName = HeaderName::from_static("x-client-trace-id");
 static FORCE_TRACE: HeaderName = HeaderName::from_static("x-envoy-force-trace");
@@ -64,13 +65,12 @@ impl Tracer {
     pub(crate) fn begin(&self, head: &mut RequestHead) -> Option<Box<OpenSpan>> {
         let operation = head.headers.remove(&OPERATION);
         let found = Context::of(&head.headers);
-        let sampled = match &found {
-            Some(parent) => parent.sampled,
-            None => self.samples(&mut head.headers),
-        };
+        // Whoever began the trace and the shares here both have a say; the id tells of the shares alone.
+        let sampled = self.samples(&mut head.headers) && found.as_ref().is_none_or(|parent| parent.sampled);
         let context = Context::new(found.as_ref(), sampled);
         if self.tracing.propagate {
             context.tell(&mut head.headers, found.as_ref());
+            join_state(&mut head.headers);
         }
         sampled.then(|| {
             let operation = operation.as_ref().and_then(|value| value.to_str().ok());
@@ -78,7 +78,7 @@ impl Tracer {
                 tracer: self.clone(),
                 context,
                 parent: found.map(|parent| parent.span),
-                state: head.headers.get("tracestate").cloned(),
+                state: head.headers.get(&TRACESTATE).cloned(),
                 start: SystemTime::now(),
                 name: operation.unwrap_or("ingress").to_owned(),
                 attributes: self.attributes_of(head),
@@ -87,7 +87,7 @@ impl Tracer {
         })
     }
 
-    /// Whether a request that continues no trace is sampled; its id tells other proxies.
+    /// Whether the shares take the request; its id tells other proxies.
     fn samples(&self, headers: &mut HeaderMap) -> bool {
         let number = headers.get(&REQUEST_ID).and_then(stable_number).unwrap_or_else(rand::random);
         let reason = if headers.contains_key(&CLIENT_TRACE) && self.tracing.client.accepts(number) {
@@ -149,8 +149,8 @@ impl Tracer {
 
 impl OpenSpan {
     /// The request is over.
-    pub(crate) fn end(self: Box<Self>, record: &Record, duration: Duration) {
-        let Self { tracer, context, parent, state, start, name, mut attributes, cluster } = *self;
+    pub(crate) fn end(self, record: &Record, duration: Duration) {
+        let Self { tracer, context, parent, state, start, name, mut attributes, cluster } = self;
         let info = record.connection.info();
         attributes.extend([
             attribute("node_id", record.connection.worker().shared().options.node_id.as_str()),
@@ -187,6 +187,16 @@ impl OpenSpan {
             attributes,
             status: failed.then(|| otlp::Status { message: String::new(), code: ERROR }),
         });
+    }
+}
+
+/// Lines of `tracestate` are one list (W3C Trace Context, 3.3).
+fn join_state(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b','))
+    {
+        headers.insert(TRACESTATE.clone(), joined);
     }
 }
 

@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Headers whose values are a proxy's own or the time's; that they are there is compared.
-const VALUES: [&str; 3] = ["date", "x-request-id", "x-envoy-upstream-service-time"];
+const VALUES: [&str; 2] = ["date", "x-envoy-upstream-service-time"];
+/// The trace that cases continue; the id of any other is a proxy's own.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// How far the shares of an origin may be apart.
 const SHARE: f64 = 0.12;
@@ -151,8 +153,29 @@ fn headers(fields: &mut Fields, prefix: &str, side: usize, headers: &[(String, S
         let left = name == "x-envoy-expected-rq-timeout-ms"
             && prefix.starts_with("upstream[")
             && !prefix.starts_with("upstream[0]");
-        let shown = if left || VALUES.contains(&name.as_str()) { "(some)" } else { value };
+        let masked = masked(name, value);
+        let shown = if left || VALUES.contains(&name.as_str()) { "(some)" } else { &masked };
         fields.put(format!("{prefix}.{name}"), side, format!("{shown:?}"));
+    }
+}
+
+/// A value without the part that is a proxy's own: of a request's id the digit that tells whether it is traced stays, of a trace's context
+/// all but the span, and the trace where the client did not name it.
+fn masked(name: &str, value: &str) -> String {
+    match name {
+        "x-request-id" => match value.get(14..15).filter(|_| value.len() == 36) {
+            Some(reason) => format!("(some {reason})"),
+            None => "(some)".to_owned(),
+        },
+        "traceparent" => {
+            let parts: Vec<&str> = value.split('-').collect();
+            match parts[..] {
+                [version, TRACE, _, flags] => format!("{version}-{TRACE}-(some)-{flags}"),
+                [version, _, _, flags] => format!("{version}-(some)-(some)-{flags}"),
+                _ => value.to_owned(),
+            }
+        }
+        _ => value.to_owned(),
     }
 }
 

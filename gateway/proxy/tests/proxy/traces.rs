@@ -193,7 +193,7 @@ fn told(answer: &Answer, name: &str) -> String {
 #[tokio::test]
 async fn a_trace_is_continued_and_its_span_is_exported() {
     let (collector, seen) = collector().await;
-    let (gateway, _origin) = gateway(tracing(&over_grpc(), 0.0), collector.address, true).await;
+    let (gateway, _origin) = gateway(tracing(&over_grpc(), 100.0), collector.address, true).await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let answer = get(&gateway, &[("traceparent", &parent), ("tracestate", "a=1"), ("x-tier", "gold")]).await;
     assert_eq!(answer.status.as_u16(), 200);
@@ -234,8 +234,11 @@ async fn what_is_not_sampled_is_told_and_not_exported() {
     let answer = get(&gateway, &[("traceparent", &parent)]).await;
     assert!(told(&answer, "traceparent").starts_with(&format!("00-{TRACE}-")), "{}", answer.body);
     assert!(told(&answer, "traceparent").ends_with("-00"));
-    let answer = get(&gateway, &[]).await;
-    assert!(told(&answer, "traceparent").ends_with("-00"), "{}", answer.body);
+    for headers in [vec![], vec![("traceparent", format!("00-{TRACE}-{SPAN}-01"))]] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = get(&gateway, &headers).await;
+        assert!(told(&answer, "traceparent").ends_with("-00"), "{}", answer.body);
+    }
     // A client that asks for it gets a span; it comes alone.
     get(&gateway, &[("x-client-trace-id", "mine")]).await;
     let spans = spans(&seen, 1).await;
