@@ -8,12 +8,12 @@ use crate::answer::is_grpc;
 use crate::client_address::Client;
 use crate::connection::{Connection, Serving};
 use crate::filter::FilterStreams;
-use crate::format::{Values, write_json, write_text};
+use crate::format::Values;
 use crate::metrics::{Measures, Outcome};
 use crate::request_body::{BodyError, BodySource, RequestBody};
 use crate::routing::{Chosen, Routing};
 use crate::trace::OpenSpan;
-use gateway_config::{EndpointAddress, LogLine, TimePoint};
+use gateway_config::{EndpointAddress, TimePoint};
 use gateway_filter_api::{RequestHead, RequestLog, ResponseFlags};
 use gateway_upstream::{HostState, SendError, clock};
 use http::uri::PathAndQuery;
@@ -314,14 +314,7 @@ impl Record {
             if log.filter.as_ref().is_some_and(|filter| !is_wanted(filter, &values, self.flags)) {
                 continue;
             }
-            let omit = log.format.omit_empty;
-            writer.line(|out| match &log.format.line {
-                LogLine::Text(format) => write_text(out, format, &values, if omit { "" } else { "-" }),
-                LogLine::Json(format) => {
-                    write_json(out, format, &values, omit);
-                    out.push(b'\n');
-                }
-            });
+            writer.write(&log.format, &values);
         }
     }
 

@@ -4,6 +4,8 @@
 //! A worker's side of the logs: buffers that fill up and are handed over.
 
 use super::{AccessLogSink, AccessLogs, Batch};
+use crate::format::{Values, write_json, write_text};
+use gateway_config::{LogFormat, LogLine};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -66,8 +68,20 @@ impl LogWriter {
         Self { sink, buffer: RefCell::default(), lines: Cell::new(0), waiting }
     }
 
+    /// Writes the line of a request, or of a session of datagrams.
+    pub(crate) fn write(&self, format: &LogFormat, values: &Values<'_>) {
+        let omit = format.omit_empty;
+        self.line(|out| match &format.line {
+            LogLine::Text(format) => write_text(out, format, values, if omit { "" } else { "-" }),
+            LogLine::Json(format) => {
+                write_json(out, format, values, omit);
+                out.push(b'\n');
+            }
+        });
+    }
+
     /// Adds a line; `write` appends it.
-    pub(crate) fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut buffer = self.buffer.borrow_mut();
         write(&mut buffer);
         self.lines.set(self.lines.get() + 1);

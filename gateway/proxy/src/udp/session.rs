@@ -7,12 +7,11 @@ use super::REST;
 use super::counters::Settings;
 use super::sessions::{Key, Sessions};
 use crate::access_log::is_wanted;
-use crate::format::{Values, write_json, write_text};
+use crate::format::Values;
 use crate::listener::Admission;
 use crate::request_body::RequestBody;
 use crate::sources::SourceAdmission;
 use crate::worker::Worker;
-use gateway_config::LogLine;
 use gateway_filter_api::{ConnectionInfo, Metadata, ResponseFlags};
 use gateway_upstream::{DatagramSocket, clock};
 use serde_json::{Map, Value};
@@ -211,14 +210,7 @@ impl Session {
             if log.filter.as_ref().is_some_and(|filter| !is_wanted(filter, &values, ResponseFlags::NONE)) {
                 continue;
             }
-            let omit = log.format.omit_empty;
-            writer.line(|out| match &log.format.line {
-                LogLine::Text(format) => write_text(out, format, &values, if omit { "" } else { "-" }),
-                LogLine::Json(format) => {
-                    write_json(out, format, &values, omit);
-                    out.push(b'\n');
-                }
-            });
+            writer.write(&log.format, &values);
         }
     }
 
